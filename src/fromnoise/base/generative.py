@@ -1,0 +1,452 @@
+r"""The public contract: what every model of data can be asked.
+
+A family learns a map from noise z ~ N(0, I) to data x. This class holds everything around that
+map: reading X and y, restoring them, drawing noise block by block, units of the density,
+saving. A family adds how it learns (``_learn``), how it draws (``_draw``) and, where it can,
+a density (``_log_prob``) and the way back to noise (``_to_noise``, ``_from_noise``), all in
+model space (:class:`fromnoise.data.Encoded`).
+"""
+
+__all__ = ["BLOCK", "GenerativeModel"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from fromnoise import data
+from fromnoise.base.capability import capability
+from fromnoise.data import Condition, Encoded, Encoding
+from fromnoise.errors import DataError, did_you_mean, shown
+from fromnoise.persistence import Tree, write_bundle
+from fromnoise.training import Budget, entropy, numpy_rng
+
+BLOCK = 1024  # rows of noise that one seed draws; sample(n)[:k] equals sample(k) because of it
+_LABELS = 10  # stream of labels, beside the streams of noise
+_RUNTIME = ("callbacks", "device")  # arguments that belong to a run, not to the model
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class GenerativeModel(BaseEstimator, ABC):
+    r"""Base of every family.
+
+    Args:
+        budget: ``"auto"``, seconds (``"90s"``, ``"10m"``), steps or epochs.
+        missing: What NaN means: ``"error"`` refuses it, ``"model"`` learns its rate and pattern,
+            ``"auto"`` refuses it in arrays and models it in tables.
+        random_state: None, an int, or a NumPy random generator.
+        verbose: Whether progress is shown on standard error.
+    """
+
+    family: ClassVar[str]
+
+    budget: str = "auto"
+    missing: Literal["auto", "error", "model"] = "auto"
+    random_state: Any = None
+    verbose: bool = False
+
+    # --- what a family writes -----------------------------------------------------------------
+
+    @abstractmethod
+    def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
+        r"""Learn from checked rows X and encoded labels y; ``encoding_`` is to be set first."""
+
+    @abstractmethod
+    def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
+        r"""Return the first n rows of block ``block`` of the stream ``seed``."""
+
+    @abstractmethod
+    def _state(self) -> Tree:
+        r"""Return what was learnt, for :func:`fromnoise.load`."""
+
+    @abstractmethod
+    def _restore(self, state: Tree) -> None:
+        r"""Take back what :meth:`_state` returned."""
+
+    def _cannot(self, name: str) -> str | None:
+        r"""Return why the method ``name`` does not exist here, or None if it does."""
+        return None
+
+    def _log_prob(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
+        raise NotImplementedError
+
+    def _to_noise(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
+        raise NotImplementedError
+
+    def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:
+        raise NotImplementedError
+
+    def _check_arguments(self) -> None:
+        r"""Check what can be checked before any data is seen."""
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            allowed = _literals(hints[field.name])
+            value = getattr(self, field.name)
+            if isinstance(value, str) and allowed and value not in allowed:
+                hint = did_you_mean(value, allowed)
+                raise ValueError(f"{field.name} has no value {shown(value)}.{hint}")
+        Budget.parse(self.budget)
+
+    # --- fitting ------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        r"""Learn the distribution of X, or of X given y.
+
+        Args:
+            X: An array ``(n, d)``, a DataFrame, images ``(n, H, W)``, ``(n, H, W, C)`` or
+                ``(n, C, H, W)``. It is never modified.
+            y: None; or one label a row: ints, bools, strings or categories are classes, floats
+                (one or several columns) are continuous. The model then learns p(x | y).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            DataError: If the data cannot be used; it names the row, column or file.
+            ValueError: If an argument of the model is wrong.
+        """
+        self._check_arguments()
+        self._forget()
+        seed = entropy(self.random_state)
+        X, index = self._split(X, seed)
+        self.encoding_: Encoding = data.fit_encoding(X, missing=self.missing, index=index)
+        X = self.encoding_.check(X)
+        codes = self._fit_condition(y, data.n_rows(X))
+        self.n_features_in_ = self.encoding_.n_features
+        if self.encoding_.feature_names is not None:
+            self.feature_names_in_ = np.asarray(self.encoding_.feature_names, dtype=object)
+        self.status_: Literal["ok", "diverged", "collapsed"] = "ok"
+        self.status_reason_ = ""
+        self._learn(X, codes, Budget.parse(self.budget), seed)
+        return self
+
+    def _split(self, X: Any, seed: int) -> tuple[Any, np.ndarray | None]:
+        r"""Return X and the rows from which the encoding may learn; None for all."""
+        return X, None
+
+    def _forget(self) -> None:
+        for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("__")]:
+            delattr(self, name)
+
+    def _fit_condition(self, y: Any, n: int) -> np.ndarray | None:
+        self.condition_: Condition | None = None
+        self.labels_: np.ndarray | None = None
+        if y is None:
+            return None
+        self.condition_ = Condition.fit(y, n)
+        codes = self.condition_.check_encode(y, n)
+        # Classes are drawn from their counts, numbers from the training labels themselves.
+        size = self.condition_.n_classes
+        self.labels_ = np.bincount(codes, minlength=size) if size else codes
+        return codes
+
+    # --- sampling -----------------------------------------------------------------------------
+
+    @capability
+    def sample(
+        self,
+        n_samples: int = 1,
+        y: Any = None,
+        *,
+        random_state: Any = None,
+        return_y: bool = False,
+    ) -> Any:
+        r"""Draw new rows.
+
+        Args:
+            n_samples: How many.
+            y: For a conditional model: one label for all rows, or one a row; None draws labels
+                as frequent as in training.
+            random_state: None draws afresh at each call, an int repeats.
+            return_y: Whether the labels are returned too.
+
+        Returns:
+            Rows of the kind, dtype, scale and columns that ``fit`` was given; or (rows, labels).
+            The first k rows do not depend on ``n_samples``.
+        """
+        parts = list(self._blocks(n_samples, y, entropy(random_state)))
+        X = self.encoding_.decode(_joined([encoded for encoded, _ in parts], self.encoding_))
+        if not return_y:
+            return X
+        return X, self._labels([codes for _, codes in parts])
+
+    @capability
+    def sample_iter(
+        self,
+        n_samples: int,
+        y: Any = None,
+        *,
+        random_state: Any = None,
+        return_y: bool = False,
+    ) -> Iterator[Any]:
+        r"""Draw new rows in blocks of 1,024, for numbers that do not fit in memory.
+
+        Args:
+            n_samples: As in :meth:`sample`.
+            y: As in :meth:`sample`.
+            random_state: As in :meth:`sample`.
+            return_y: As in :meth:`sample`.
+
+        Returns:
+            An iterator over blocks; joined, they equal ``sample`` of the same random state.
+        """
+        for encoded, codes in self._blocks(n_samples, y, entropy(random_state)):
+            X = self.encoding_.decode(encoded)
+            yield (X, self._labels([codes])) if return_y else X
+
+    def _blocks(
+        self, n: int, y: Any, seed: int
+    ) -> Iterator[tuple[Encoded, np.ndarray | None]]:
+        check_is_fitted(self)
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"n_samples must be a positive int, got {shown(n)}.")
+        given = self._given(y, int(n))
+        for block, start in enumerate(range(0, int(n), BLOCK)):
+            size = min(BLOCK, int(n) - start)
+            if given is not None:
+                codes: np.ndarray | None = given[start : start + size]
+            else:
+                codes = self._draw_labels(seed, block, size)
+            yield self._draw(seed, block, size, codes), codes
+
+    def _draw_labels(self, seed: int, block: int, n: int) -> np.ndarray | None:
+        if self.condition_ is None or self.labels_ is None:
+            return None
+        rng = numpy_rng(seed, _LABELS, block)
+        if self.condition_.n_classes:
+            share = self.labels_ / self.labels_.sum()
+            return rng.choice(len(share), size=BLOCK, p=share)[:n]
+        return self.labels_[rng.integers(len(self.labels_), size=BLOCK)[:n]]
+
+    def _labels(self, codes: list[np.ndarray | None]) -> Any:
+        if self.condition_ is None:
+            raise ValueError(
+                "return_y=True needs a conditional model; fit it with labels: fit(X, y)."
+            )
+        return self.condition_.decode(np.concatenate([c for c in codes if c is not None]))
+
+    def _given(self, y: Any, n: int) -> np.ndarray | None:
+        if y is None:
+            return None
+        if self.condition_ is None:
+            raise DataError(
+                "y was given, but the model was fitted without labels. Fit it with fit(X, y)."
+            )
+        return self.condition_.check_encode(y, n)
+
+    # --- density ------------------------------------------------------------------------------
+
+    @property
+    def score_kind_(self) -> Literal["exact", "estimate", "lower_bound"]:
+        r"""What ``score_samples`` returns: the exact log-density, an estimate, or a bound."""
+        return "exact"
+
+    @capability
+    def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
+        r"""Return the log-density of each row, in nats and in the units of the data.
+
+        Args:
+            X: Rows like those of ``fit``.
+            y: Labels for a conditional model, one for all or one a row; None sums over the
+                classes, p(x) = Σ_y p(y) p(x | y).
+
+        Returns:
+            log p(x) or log p(x | y), ``(n,)``.
+        """
+        encoded, codes = self._encoded(X, y)
+        if codes is None and self.condition_ is not None:
+            log_p = self._log_marginal(encoded)
+        else:
+            log_p = self._log_prob(encoded, codes)
+        return log_p + self.encoding_.log_det(encoded)
+
+    @capability
+    def score(self, X: Any, y: Any = None) -> float:
+        r"""Return the mean of :meth:`score_samples`, for model selection.
+
+        Args:
+            X: As in :meth:`score_samples`.
+            y: As in :meth:`score_samples`.
+
+        Returns:
+            Nats a row; higher is better.
+        """
+        return float(np.mean(self.score_samples(X, y)))
+
+    def _log_marginal(self, encoded: Encoded) -> np.ndarray:
+        if self.condition_ is None or self.labels_ is None or not self.condition_.n_classes:
+            raise DataError(
+                "The model is conditional on numbers, and p(x) without y is not available here."
+                " Pass y."
+            )
+        n = len(encoded.values)
+        share = self.labels_ / self.labels_.sum()
+        terms = [
+            np.log(p) + self._log_prob(encoded, np.full(n, c))
+            for c, p in enumerate(share)
+            if p > 0
+        ]
+        total: np.ndarray = logsumexp(terms, axis=0)
+        return total
+
+    # --- codes --------------------------------------------------------------------------------
+
+    @capability
+    def encode(self, X: Any, y: Any = None) -> np.ndarray:
+        r"""Return the noise z that each row came from.
+
+        Args:
+            X: Rows like those of ``fit``.
+            y: Labels; needed by a conditional model.
+
+        Returns:
+            Codes ``(n, k)``, float32.
+        """
+        return self._to_noise(*self._encoded(X, y, needed=True))
+
+    @capability
+    def decode(self, z: Any, y: Any = None) -> Any:
+        r"""Return the rows that the noise z becomes; the inverse of :meth:`encode`.
+
+        Args:
+            z: Codes, ``(n, k)``.
+            y: Labels; needed by a conditional model.
+
+        Returns:
+            Rows of the kind that ``fit`` was given.
+        """
+        check_is_fitted(self)
+        z = np.asarray(z, dtype=np.float32)
+        width = self._code_width()
+        if z.ndim != 2 or z.shape[1] != width:
+            raise DataError(f"z must have the shape (n, {width}), got {z.shape}.")
+        codes = self._needed(self._given(y, len(z)))
+        return self.encoding_.decode(self._from_noise(z, codes))
+
+    @capability
+    def transform(self, X: Any) -> np.ndarray:
+        r"""Return :meth:`encode` of X; the name that a ``Pipeline`` looks for.
+
+        Args:
+            X: Rows like those of ``fit``.
+
+        Returns:
+            Codes ``(n, k)``.
+        """
+        return self.encode(X)
+
+    @capability
+    def inverse_transform(self, X: Any) -> Any:
+        r"""Return :meth:`decode` of codes; the name that a ``Pipeline`` looks for.
+
+        Args:
+            X: Codes ``(n, k)``.
+
+        Returns:
+            Rows of the kind that ``fit`` was given.
+        """
+        return self.decode(X)
+
+    def _code_width(self) -> int:
+        return int(np.prod(self.encoding_.model_shape))
+
+    def _encoded(
+        self, X: Any, y: Any, needed: bool = False
+    ) -> tuple[Encoded, np.ndarray | None]:
+        check_is_fitted(self)
+        X = self.encoding_.check(X)
+        codes = self._given(y, data.n_rows(X))
+        return self.encoding_.encode(X), self._needed(codes) if needed else codes
+
+    def _needed(self, codes: np.ndarray | None) -> np.ndarray | None:
+        if codes is None and self.condition_ is not None:
+            raise DataError("The model is conditional: p(x | y). Pass y.")
+        return codes
+
+    # --- saving -------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        r"""Save the model as a folder that :func:`fromnoise.load` reads.
+
+        Args:
+            path: The folder.
+            overwrite: Whether a saved model there may be replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            FileExistsError: If it exists and ``overwrite`` is False.
+        """
+        check_is_fitted(self)
+        return write_bundle(path, self._to_tree(), overwrite=overwrite)
+
+    def _to_tree(self) -> Tree:
+        condition = None if self.condition_ is None else self.condition_.to_state()
+        return {
+            "family": self.family,
+            "versions": {name: version(name) for name in ("fromnoise", "torch", "numpy")},
+            "arguments": self._saved_arguments(),
+            "encoding": self.encoding_.to_state(),
+            "condition": condition,
+            "labels": self.labels_,
+            "status": [self.status_, self.status_reason_],
+            "learnt": self._state(),
+        }
+
+    def _saved_arguments(self) -> Tree:
+        defaults = {f.name: f.default for f in fields(self)}
+        saved: Tree = {}
+        for name, value in self.get_params(deep=False).items():
+            loose = name == "random_state" and not isinstance(value, int | np.integer)
+            saved[name] = defaults[name] if loose or name in _RUNTIME else _stored(value)
+        return saved
+
+    @classmethod
+    def _from_tree(cls, tree: Tree, arguments: Tree) -> Self:
+        model = cls(**arguments)
+        condition = tree["condition"]
+        model.encoding_ = data.encoding_from_state(tree["encoding"])
+        model.condition_ = None if condition is None else Condition.from_state(condition)
+        model.labels_ = tree["labels"]
+        model.status_, model.status_reason_ = tree["status"]
+        model.n_features_in_ = model.encoding_.n_features
+        if model.encoding_.feature_names is not None:
+            model.feature_names_in_ = np.asarray(model.encoding_.feature_names, dtype=object)
+        model._restore(tree["learnt"])
+        return model
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "density_estimator"
+        tags.input_tags.allow_nan = self.missing == "model"
+        return tags
+
+
+def _joined(parts: list[Encoded], encoding: Encoding) -> Encoded:
+    codes = np.concatenate([p.codes for p in parts])
+    return Encoded(np.concatenate([p.values for p in parts]), codes, encoding.observed(codes))
+
+
+def _literals(hint: Any) -> list[str]:
+    if getattr(hint, "__origin__", None) is Literal:
+        return [value for value in get_args(hint) if isinstance(value, str)]
+    return [name for part in get_args(hint) for name in _literals(part)]
+
+
+def _stored(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | np.ndarray):
+        return value
+    if isinstance(value, tuple | list):
+        return [_stored(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return {"class": f"{type(value).__module__}.{type(value).__qualname__}"}

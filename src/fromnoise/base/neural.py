@@ -1,0 +1,309 @@
+r"""The neural fit: networks, an engine, and evaluation that no other row can disturb.
+
+A family answers three questions: ``build`` (which networks), ``objectives`` (which loss) and
+``generate`` (how z becomes x). The rest is here: the split into training and validation rows,
+batches in model space, what the engine needs, and networks evaluated in padded blocks of one
+fixed size, so that the result of a row does not depend on the rows beside it.
+"""
+
+__all__ = ["NeuralModel"]
+
+import copy
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fromnoise import data
+from fromnoise.base.generative import BLOCK, GenerativeModel
+from fromnoise.data import Encoded, Encoding
+from fromnoise.errors import DataError
+from fromnoise.networks import defaults
+from fromnoise.persistence import Tree
+from fromnoise.training import (
+    Batch,
+    Budget,
+    Callback,
+    Clock,
+    Objective,
+    ProgressBar,
+    Settings,
+    numpy_rng,
+    seed_of,
+    torch_rng,
+    train,
+)
+
+_SPLIT, _INIT, _CHECK = 20, 21, 22  # what a random stream is for
+_CHECK_ROWS, _CHECK_DRAWS = 2000, 1024
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class NeuralModel(GenerativeModel):
+    r"""Base of the families that train networks.
+
+    Args:
+        network: A size, or a module of your own (a deep copy of it is trained).
+        batch_size: Rows a step; ``"auto"`` is 256 for vectors and tables, 64 for images.
+        learning_rate: Peak learning rate; ``"auto"`` is a function of the network's size.
+        ema: Decay of the averaged weights a step; ``"auto"`` grows with the steps taken.
+        precision: Of the networks in training; ``"auto"`` is bfloat16 for images on a GPU,
+            float32 elsewhere.
+        device: ``"auto"`` is a GPU if there is one.
+        validation_fraction: Share of the rows that choose which averaged weights are kept.
+        callbacks: Called with every :class:`fromnoise.training.Record`.
+    """
+
+    network: Literal["auto", "small", "medium", "large"] | nn.Module = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate: float | Literal["auto"] = "auto"
+    ema: float | Literal["auto"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+    validation_fraction: float = 0.1
+    callbacks: Sequence[Callback] = ()
+
+    # --- what a family writes -----------------------------------------------------------------
+
+    @abstractmethod
+    def build(self) -> nn.ModuleDict:
+        r"""Return new networks for ``encoding_`` and ``condition_``."""
+
+    @abstractmethod
+    def objectives(self) -> list[Objective]:
+        r"""Return the players and their losses, over ``networks_``."""
+
+    @abstractmethod
+    def generate(self, z: Tensor, y: Tensor | None) -> Tensor:
+        r"""Return packed rows ``(n, *model_shape)`` for noise z ``(n, *noise_shape)``."""
+
+    @property
+    @abstractmethod
+    def noise_shape(self) -> tuple[int, ...]:
+        r"""The shape of the noise z of one row."""
+
+    def prepare(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Batch:
+        r"""Return what the losses want of packed rows x; runs one batch ahead, in a thread."""
+        return (x,)
+
+    # --- arguments ----------------------------------------------------------------------------
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        if not isinstance(self.network, str | nn.Module):
+            raise ValueError(
+                "network must be a size or a torch.nn.Module, got"
+                f" {type(self.network).__name__}."
+            )
+        for name, low in (("batch_size", 1), ("learning_rate", 0.0)):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value != "auto" and not (number and value >= low and value > 0):
+                raise ValueError(f'{name} must be "auto" or a positive number, got {value!r}.')
+        if self.ema != "auto" and not (isinstance(self.ema, float) and 0 <= self.ema < 1):
+            raise ValueError(f'ema must be "auto" or a float in [0, 1), got {self.ema!r}.')
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction must lie in [0, 1), got {self.validation_fraction!r}."
+            )
+
+    def _device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _settings(self, seed: int) -> Settings:
+        images = self.encoding_.kind == "images"
+        size, rate, low = defaults.training_table(self.n_parameters_, images, self._device())
+        return Settings(
+            batch_size=size if self.batch_size == "auto" else self.batch_size,
+            learning_rate=rate if self.learning_rate == "auto" else self.learning_rate,
+            ema=self.ema,
+            seed=seed,
+            device=self._device(),
+            precision=low if self.precision == "auto" else self.precision,
+        )
+
+    # --- fitting ------------------------------------------------------------------------------
+
+    def _split(self, X: Any, seed: int) -> tuple[Any, np.ndarray | None]:
+        X = X if hasattr(X, "shape") or hasattr(X, "channels") else np.asarray(X)
+        n = data.n_rows(X)
+        order = numpy_rng(seed, _SPLIT).permutation(n)
+        held_out = min(round(n * self.validation_fraction), _CHECK_ROWS) if n >= 10 else 0
+        self._held_out = order[:held_out]
+        return X, np.sort(order[held_out:])
+
+    def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
+        training = np.setdiff1d(np.arange(data.n_rows(X)), self._held_out)
+        self.n_rows_ = len(training)
+        rows = _TrainingRows(X, self.encoding_, y, training)
+        check = _TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
+        born = Clock(Budget(1, "steps"), 1).born
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed_of(seed, _INIT) % 2**63)
+            self.networks_ = self.build().to(self._device())
+            self.n_parameters_ = sum(p.numel() for p in self.networks_.parameters())
+            self._train(rows, check, budget or self._auto_budget(len(rows), y), seed, born)
+
+    def _train(
+        self,
+        rows: "_TrainingRows",
+        check: "_TrainingRows",
+        budget: Budget,
+        seed: int,
+        born: float,
+    ) -> None:
+        settings = self._settings(seed)
+        size = min(settings.batch_size, len(rows))
+        clock = Clock(budget, budget.steps(len(rows), size))
+        clock.born = born
+        objectives = self.objectives()
+        bar = ProgressBar(type(self).__name__) if self.verbose else None
+        self.networks_.train()
+        with bar or nullcontext():
+            outcome = train(
+                self.networks_,
+                objectives,
+                rows,
+                clock,
+                settings,
+                prepare=self.prepare,
+                validate=lambda: self._validation_loss(objectives[0], check, settings),
+                callbacks=[*self.callbacks, *([bar] if bar else [])],
+            )
+        self.networks_.eval().requires_grad_(False)
+        self.history_ = outcome.history
+        self.n_steps_, self.fit_seconds_ = outcome.n_steps, outcome.seconds
+        self.status_, self.status_reason_ = outcome.status, outcome.reason
+        self.interrupted_ = outcome.interrupts.received is not None
+        outcome.interrupts.again()
+
+    def _auto_budget(self, n: int, y: np.ndarray | None) -> Budget:
+        images = self.encoding_.kind == "images"
+        size = defaults.training_table(self.n_parameters_, images, "cpu")[0]
+        size = size if self.batch_size == "auto" else self.batch_size
+        return Budget(defaults.auto_steps(self.networks_, n, min(size, n)), "steps")
+
+    @torch.no_grad()
+    def _validation_loss(
+        self, objective: Objective, rows: "_TrainingRows", settings: Settings
+    ) -> float:
+        r"""Mean loss over held-out rows; rows, noise and times are the same at every call."""
+        self.networks_.eval()
+        size = min(settings.batch_size, len(rows))
+        total, batches = 0.0, max(1, min(len(rows), _CHECK_ROWS) // size, _CHECK_DRAWS // size)
+        for k in range(batches):
+            index = np.arange(k * size, (k + 1) * size) % len(rows)
+            x, y = rows.take(index, numpy_rng(settings.seed, _CHECK, k))
+            batch = self.prepare(x, y, torch_rng(settings.seed, _CHECK, k))
+            moved = tuple(part.to(settings.device) for part in batch)
+            y = None if y is None else y.to(settings.device)
+            generator = torch_rng(settings.seed, _CHECK, k, device=settings.device)
+            total += objective.loss(moved, y, 1.0, generator).item()
+        self.networks_.train()
+        return total / batches
+
+    # --- evaluation ---------------------------------------------------------------------------
+
+    def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
+        noise = torch.randn(BLOCK, *self.noise_shape, generator=torch_rng(seed, block))[:n]
+        return self.encoding_.unpack(self._in_blocks(self.generate, noise.numpy(), y))
+
+    def _in_blocks(
+        self,
+        function: Callable[[Tensor, Tensor | None], Tensor],
+        x: np.ndarray,
+        y: np.ndarray | None,
+    ) -> np.ndarray:
+        r"""Evaluate ``function`` on rows in blocks of one size; the last one is padded."""
+        size = defaults.EVALUATION_ROWS[self.encoding_.kind == "images"]
+        results = []
+        for start in range(0, len(x), size):
+            part = _padded(x[start : start + size], size)
+            label = None if y is None else _padded(y[start : start + size], size)
+            result = function(
+                torch.from_numpy(part).to(self._device()),
+                None if label is None else torch.from_numpy(label).to(self._device()),
+            )
+            results.append(result[: len(x) - start].cpu().numpy())
+        return np.concatenate(results)
+
+    # --- networks -----------------------------------------------------------------------------
+
+    def _own_network(self, network: nn.Module, *example: Tensor, out: tuple[int, ...]) -> nn.Module:
+        r"""Return a deep copy of the user's module, once its shapes are known to meet."""
+        network = copy.deepcopy(network)
+        with torch.no_grad():
+            result = network(*example)
+        if not isinstance(result, Tensor) or result.shape[1:] != out:
+            shown = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            shapes = ", ".join(str(tuple(part.shape)) for part in example)
+            raise DataError(
+                f"network, called with shapes {shapes}, must return the shape"
+                f" {(len(example[0]), *out)}, got {shown}."
+            )
+        return network
+
+    # --- saving -------------------------------------------------------------------------------
+
+    def _state(self) -> Tree:
+        weights = self.networks_.state_dict()
+        return {
+            "networks": {name: value.cpu().numpy() for name, value in weights.items()},
+            "history": [{k: _finite(v) for k, v in line.items()} for line in self.history_],
+            "n_steps": self.n_steps_,
+            "fit_seconds": self.fit_seconds_,
+            "n_rows": self.n_rows_,
+        }
+
+    def _restore(self, state: Tree) -> None:
+        self.n_rows_ = state["n_rows"]
+        with torch.random.fork_rng(devices=[]):
+            networks = self.build()
+        weights = {k: torch.from_numpy(np.array(v)) for k, v in state["networks"].items()}
+        networks.load_state_dict(weights)
+        self.networks_ = networks.to(self._device()).eval().requires_grad_(False)
+        self.n_parameters_ = sum(p.numel() for p in networks.parameters())
+        self.history_, self.interrupted_ = state["history"], False
+        self.n_steps_, self.fit_seconds_ = state["n_steps"], state["fit_seconds"]
+
+
+class _TrainingRows:
+    r"""Rows in model space: vectors and tables encoded once, images as they are drawn."""
+
+    def __init__(
+        self, X: Any, encoding: Encoding, y: np.ndarray | None, index: np.ndarray
+    ) -> None:
+        self.X, self.encoding, self.y, self.index = X, encoding, y, index
+        self.encoded = None if encoding.kind == "images" else encoding.encode(X)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        rows = self.index[index]
+        if self.encoded is None:
+            encoded = self.encoding.encode(data.take(self.X, rows))
+        else:
+            encoded = self.encoded.rows(rows)
+        x = torch.from_numpy(self.encoding.pack(encoded, rng))
+        return x, None if self.y is None else torch.from_numpy(self.y[rows])
+
+
+def _padded(x: np.ndarray, size: int) -> np.ndarray:
+    if len(x) == size:
+        return np.ascontiguousarray(x)
+    full = np.zeros((size, *x.shape[1:]), x.dtype)
+    full[: len(x)] = x
+    return full
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

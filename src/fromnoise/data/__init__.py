@@ -1,0 +1,30 @@
+r"""Data: where they come from, and the invertible maps between them and model space."""
+
+from fromnoise.data.conditions import Condition
+from fromnoise.data.images import images
+from fromnoise.data.sources import (
+    Data,
+    encoding_from_state,
+    fit_encoding,
+    from_state,
+    load,
+    n_rows,
+    take,
+    to_state,
+)
+from fromnoise.data.transforms import Encoded, Encoding
+
+__all__ = [
+    "Condition",
+    "Data",
+    "Encoded",
+    "Encoding",
+    "encoding_from_state",
+    "fit_encoding",
+    "from_state",
+    "images",
+    "load",
+    "n_rows",
+    "take",
+    "to_state",
+]

@@ -1,0 +1,105 @@
+r"""The families, one file each, and the only registry of their names.
+
+A name stands for a family with arguments: a preset is nothing more.
+"""
+
+__all__ = ["FAMILIES", "PRESETS", "FlowMatching", "GaussianMixture", "load", "make"]
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fromnoise.base import GenerativeModel
+from fromnoise.errors import ArtifactError, did_you_mean
+from fromnoise.families.flow_matching import FlowMatching
+from fromnoise.families.gaussian_mixture import GaussianMixture
+from fromnoise.persistence import Tree, read_bundle
+
+FAMILIES: Mapping[str, type[GenerativeModel]] = {
+    family.family: family for family in (GaussianMixture, FlowMatching)
+}
+PRESETS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in FAMILIES},
+    "ot-cfm": ("flow", {"coupling": "optimal-transport"}),
+}
+
+
+def make(name: str, **arguments: Any) -> GenerativeModel:
+    r"""Return a new estimator of the family or preset called ``name``.
+
+    Args:
+        name: For instance ``"gmm"``, ``"flow"`` or ``"ot-cfm"``.
+        **arguments: Arguments of the family; they go before those of the preset.
+
+    Returns:
+        The estimator, not fitted.
+
+    Raises:
+        ValueError: If there is no such name.
+
+    Example:
+        >>> make("ot-cfm", steps=4).coupling
+        'optimal-transport'
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no family {name!r}.{did_you_mean(name, PRESETS)}")
+    family, preset = PRESETS[name]
+    return FAMILIES[family](**{**preset, **arguments})
+
+
+def load(path: str | Path, *, network: nn.Module | None = None) -> GenerativeModel:
+    r"""Load a model that ``save`` wrote.
+
+    Args:
+        path: The folder.
+        network: For a model that was fitted with a module of your own: a module of the same
+            shapes. Code is never stored with a model.
+
+    Returns:
+        The fitted model.
+
+    Raises:
+        ArtifactError: If the folder holds no sound model of this version.
+
+    Example:
+        >>> import fromnoise as fn, tempfile
+        >>> X = fn.data.load("moons").X[:200]
+        >>> model = fn.GaussianMixture(n_components=2, random_state=0).fit(X)
+        >>> folder = model.save(tempfile.mkdtemp() + "/run")
+        >>> bool((load(folder).score_samples(X) == model.score_samples(X)).all())
+        True
+    """
+    tree = read_bundle(path, finite=False)
+    try:
+        family = FAMILIES[tree["family"]]
+        arguments = _arguments(family, tree["arguments"], network, path)
+        return family._from_tree(tree, arguments)
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{path} holds no model that this version of fromnoise can read: {error}"
+        ) from error
+
+
+def _arguments(
+    family: type[GenerativeModel], saved: Tree, network: nn.Module | None, path: str | Path
+) -> Tree:
+    known = family._get_param_names()
+    strange = sorted(saved.keys() - set(known))
+    if strange:
+        raise ArtifactError(f"{path} names arguments that {family.__name__} lacks: {strange}.")
+    arguments = dict(saved)
+    own = isinstance(saved.get("network"), dict)
+    if own and network is None:
+        raise ArtifactError(
+            f"{path} was fitted with a module of your own, {saved['network'].get('class')!r}."
+            " Pass one of the same shapes: load(path, network=module)."
+        )
+    if own:
+        arguments["network"] = network
+    elif network is not None:
+        raise ArtifactError(f"{path} was not fitted with a module of your own; drop network=.")
+    return arguments

@@ -1,0 +1,15 @@
+r"""Modules that know shapes and conditions, and nothing of probability."""
+
+from fromnoise.networks.defaults import default_network
+from fromnoise.networks.layers import ConditionEmbedding, TimeEmbedding, null_condition
+from fromnoise.networks.mlp import ResidualMLP
+from fromnoise.networks.transformer import PatchTransformer
+
+__all__ = [
+    "ConditionEmbedding",
+    "PatchTransformer",
+    "ResidualMLP",
+    "TimeEmbedding",
+    "default_network",
+    "null_condition",
+]

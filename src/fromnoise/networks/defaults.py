@@ -1,0 +1,159 @@
+r"""The only place that chooses a network.
+
+The choice is a fixed table of the data's shape, the number of training rows and a size, never
+a measurement, so that the same call builds the same network everywhere:
+
+    rows      size        width  depth        pixels         size     width  depth  heads
+    vectors   small          64      2        images         small       96      3      3
+              medium        192      3                       medium     192      5      6
+              large         512      5                       large      384     10      6
+
+``"auto"`` is small below 300 rows and medium above. Vectors and tables of more than 64 columns
+get the next width up (twice). The patch of an image is the smallest of 2, 4, 8, 16, … that
+leaves at most 64 tokens (1 for images of at most 64 pixels with a side below 4).
+
+How to train is fixed in the same way: :func:`training_table` and :func:`auto_steps`.
+"""
+
+__all__ = [
+    "EVALUATION_ROWS",
+    "NETWORK_SIZES",
+    "auto_steps",
+    "default_network",
+    "patch_size",
+    "training_table",
+]
+
+from typing import Literal
+
+from torch import nn
+
+from fromnoise.networks.layers import ConditionEmbedding
+from fromnoise.networks.mlp import ResidualMLP
+from fromnoise.networks.transformer import PatchTransformer
+
+Size = Literal["small", "medium", "large"]
+NETWORK_SIZES: tuple[Size, ...] = ("small", "medium", "large")
+_MLP: dict[Size, tuple[int, int]] = {"small": (64, 2), "medium": (192, 3), "large": (512, 5)}
+_TRANSFORMER: dict[Size, tuple[int, int, int]] = {
+    "small": (96, 3, 3),
+    "medium": (192, 5, 6),
+    "large": (384, 10, 6),
+}
+EVALUATION_ROWS = (256, 8)  # a padded block of vectors or tables, and of images
+_FEW_ROWS = 300
+_WIDE = 64
+_TOKENS = 64
+
+
+def default_network(
+    shape: tuple[int, ...],
+    size: Literal["auto", "small", "medium", "large"],
+    *,
+    n_rows: int,
+    n_classes: int = 0,
+    n_columns: int = 0,
+) -> nn.Module:
+    r"""Return a network from data, time and condition to a tensor shaped like the data.
+
+    Args:
+        shape: Of one row: ``(d,)`` or ``(C, H, W)``.
+        size: A row of the table above.
+        n_rows: Training rows.
+        n_classes: Number of classes of y; 0 if y is not classes.
+        n_columns: Columns of a continuous y; 0 if y is not continuous.
+
+    Returns:
+        A module called as ``(x, t)``, with y appended when conditional.
+
+    Example:
+        >>> type(default_network((1, 8, 8), "small", n_rows=1000)).__name__
+        'PatchTransformer'
+    """
+    chosen: Size = ("small" if n_rows < _FEW_ROWS else "medium") if size == "auto" else size
+    if len(shape) == 1:
+        return _mlp(shape[0], chosen, n_classes, n_columns)
+    width, depth, heads = _TRANSFORMER[chosen]
+    return PatchTransformer(
+        (shape[0], shape[1], shape[2]),
+        patch=patch_size(shape[1], shape[2]),
+        width=width,
+        depth=depth,
+        heads=heads,
+        condition=_embedding(n_classes, n_columns, width),
+    )
+
+
+def patch_size(height: int, width: int) -> int:
+    r"""Return the side of a patch, in pixels.
+
+    Example:
+        >>> patch_size(8, 8), patch_size(28, 28), patch_size(30, 45), patch_size(3, 9)
+        (2, 4, 8, 1)
+    """
+    patch = 1 if min(height, width) < 4 else 2
+    while -(-height // patch) * -(-width // patch) > _TOKENS:
+        patch *= 2
+    return patch
+
+
+def _mlp(columns: int, size: Size, n_classes: int, n_columns: int) -> ResidualMLP:
+    width, depth = _MLP[size]
+    width = 2 * width if columns > _WIDE else width
+    return ResidualMLP(
+        columns,
+        columns,
+        width=width,
+        depth=depth,
+        timed=True,
+        condition=_embedding(n_classes, n_columns, width),
+    )
+
+
+def _embedding(n_classes: int, n_columns: int, width: int) -> ConditionEmbedding | None:
+    if n_classes == n_columns == 0:
+        return None
+    return ConditionEmbedding(n_classes, n_columns, width)
+
+
+def training_table(
+    n_parameters: int, images: bool, device: str
+) -> tuple[int, float, Literal["float32", "bfloat16"]]:
+    r"""Return batch size, peak learning rate and precision.
+
+    Batches have 256 rows, 64 for images. The learning rate is 2e-3 below 100,000 parameters,
+    1e-3 below a million, 5e-4 beyond. Precision is bfloat16 for images on a GPU.
+
+    Example:
+        >>> training_table(50_000, images=False, device="cpu")
+        (256, 0.002, 'float32')
+    """
+    rate = 2e-3 if n_parameters < 100_000 else 1e-3 if n_parameters < 1_000_000 else 5e-4
+    fast = images and device.startswith("cuda")
+    return (64 if images else 256), rate, "bfloat16" if fast else "float32"
+
+
+def auto_steps(network: nn.Module, n_rows: int, batch_size: int) -> int:
+    r"""Return the number of steps of ``budget="auto"``: about two minutes on two cores.
+
+    A step is reckoned as 2 ms and 6 floating-point operations a parameter, row and token, at
+    40 GFLOP/s. At least 500 steps, at most 20,000, and at most 2,000 passes over the rows.
+
+    Args:
+        network: The networks.
+        n_rows: Training rows.
+        batch_size: Rows a step.
+
+    Returns:
+        Steps.
+
+    Example:
+        >>> auto_steps(nn.Linear(10, 10), n_rows=10_000, batch_size=256)
+        20000
+    """
+    tokens = max([m.rows * m.columns for m in network.modules() if isinstance(m, PatchTransformer)]
+                 or [1])
+    parameters = sum(p.numel() for p in network.parameters())
+    seconds = 2e-3 + 6 * parameters * tokens * batch_size / 4e10
+    steps = min(round(120 / seconds), 20_000, 2_000 * n_rows // batch_size)
+    return max(steps, 500)

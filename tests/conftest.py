@@ -1,0 +1,13 @@
+r"""What every test runs under: one thread for each worker, and the same examples in every run."""
+
+import os
+
+# Two workers with two threads each would fight for two cores. torch and numpy read these when
+# they are imported, so this comes first.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+from hypothesis import settings  # noqa: E402 (may import numpy)
+
+settings.register_profile("house", deadline=None, derandomize=True, database=None)
+settings.load_profile("house")
