@@ -1,11 +1,11 @@
 """Settings of the documentation; build it with ``python3 dev.py docs``."""
 
-from importlib import metadata
+import fromnoise
 
 project = "fromnoise"
 author = "the fromnoise authors"
 copyright = "the fromnoise authors"
-version = release = metadata.version("fromnoise")
+version = release = fromnoise.__version__
 
 extensions = [
     "myst_parser",
@@ -21,8 +21,16 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# scikit-learn's machinery for metadata, which every estimator inherits and nobody calls here
+autodoc_default_options = {
+    "exclude-members": ", ".join(
+        ["get_metadata_routing"]
+        + [f"set_{name}_request" for name in ("fit", "score", "transform", "inverse_transform")]
+    )
+}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 html_theme = "furo"
 html_title = "fromnoise"

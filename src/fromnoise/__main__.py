@@ -3,4 +3,4 @@ r"""``python -m fromnoise`` is the command line, for where no console script is 
 from fromnoise.cli import main
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

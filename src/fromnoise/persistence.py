@@ -18,6 +18,7 @@ __all__ = ["FORMAT", "Tree", "read_bundle", "write_bundle", "write_text"]
 
 import hashlib
 import json
+import math
 import os
 import stat
 import struct
@@ -30,7 +31,6 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from fromnoise.errors import ArtifactError, shown
-
 
 Tree = dict[str, Any]
 FORMAT = 1
@@ -79,11 +79,16 @@ def write_bundle(path: str | Path, tree: Tree, *, overwrite: bool = False) -> Pa
         "tree": skeleton,
     }
     text = json.dumps(manifest, allow_nan=False, indent=1, ensure_ascii=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_synced(folder / name, payload)
+    # What could not be read again must not replace what can.
+    _check_header(payload, folder / name)
+    _check_depth(manifest, folder / _MANIFEST)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        _sync_folder(folder.parent)
+    _replace_synced(folder / name, payload)
     _replace_synced(folder / _MANIFEST, text.encode())
     read_bundle(folder)
-    for stale in folder.glob("weights-*.safetensors"):
+    for stale in [*folder.glob("weights-*.safetensors"), *folder.glob(".*.tmp")]:
         if stale.name != name:
             stale.unlink()
     return folder
@@ -129,21 +134,34 @@ def write_text(path: str | Path, text: str) -> None:
 
 def _flatten(node: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(node, np.ndarray):
-        tensors[name] = np.ascontiguousarray(node)
+        name = _free(name, tensors)
+        tensors[name] = np.asarray(node, order="C")
         return {_TENSOR: name}
     if isinstance(node, dict):
-        return {k: _flatten(v, f"{name}/{k}" if name else str(k), tensors) for k, v in node.items()}
+        if node.keys() == {_TENSOR}:
+            raise ValueError(f"The key {_TENSOR!r} is reserved for arrays; choose another.")
+        below = f"{name}/" if name else ""
+        return {key: _flatten(value, f"{below}{key}", tensors) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [_flatten(value, f"{name}/{i}", tensors) for i, value in enumerate(node)]
     return node.item() if isinstance(node, np.generic) else node
 
 
+def _free(name: str, taken: dict[str, np.ndarray]) -> str:
+    # Keys may hold "/", lone surrogates or a word of safetensors; the name is only a label.
+    name = name.encode("ascii", "backslashreplace").decode()
+    while name in taken or name == "__metadata__":
+        name += "~"
+    return name
+
+
 def _unflatten(node: Any, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(node, dict):
         if node.keys() == {_TENSOR}:
-            if node[_TENSOR] not in tensors:
+            name = node[_TENSOR]
+            if not isinstance(name, str) or name not in tensors:
                 raise ArtifactError(f"The manifest names a tensor that is missing: {shown(node)}.")
-            return tensors[node[_TENSOR]]
+            return tensors[name]
         return {key: _unflatten(value, tensors) for key, value in node.items()}
     if isinstance(node, list):
         return [_unflatten(value, tensors) for value in node]
@@ -165,7 +183,12 @@ def _checked_files(files: Any) -> dict[str, dict[str, Any]]:
 def _read_json(path: Path) -> Any:
     text = _read_plain(path, _MAX_JSON)
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite_float,
+        )
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not strict JSON: {error}.") from error
     _check_depth(value, path)
@@ -183,6 +206,12 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite_float(text: str) -> float:
+    # Python reads 1e999 as infinity, which JSON cannot hold.
+    value = float(text)
+    return value if math.isfinite(value) else _no_constant(text)
+
+
 def _check_depth(value: Any, path: Path) -> None:
     layer, depth = [value], 0
     while layer:
@@ -197,12 +226,13 @@ def _read_plain(path: Path, limit: int) -> bytes:
     # O_NOFOLLOW and O_NONBLOCK: a link leads out of the folder, a FIFO would hang for ever.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ArtifactError(f"{shown(str(path), 200)} cannot be read: {error}.") from error
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(descriptor)
+        raise ArtifactError(f"{path} is not a plain file.")
     with os.fdopen(descriptor, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise ArtifactError(f"{path} is not a plain file.")
         if info.st_size > limit:
             raise ArtifactError(f"{path} has {info.st_size} bytes; at most {limit} were expected.")
         return file.read()
@@ -237,7 +267,14 @@ def _check_header(payload: bytes, path: Path) -> None:
         for entry in (header[key] for key in header if key != "__metadata__"):
             if entry["dtype"] not in _DTYPES or any(not 0 <= n < 2**31 for n in entry["shape"]):
                 raise ValueError("a tensor has an unknown dtype or an impossible shape")
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        struct.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ArtifactError(f"{path} has a damaged header: {error}.") from error
 
 
@@ -261,7 +298,11 @@ def _replace_synced(path: Path, payload: bytes) -> None:
         os.replace(staged, path)
     finally:
         staged.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

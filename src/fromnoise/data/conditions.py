@@ -107,7 +107,7 @@ class Condition:
             return self._codes(_rows(_one_column(values), n))
         if values.dtype.kind not in "fiu":
             raise DataError(f"y is continuous: expected numbers, got {shown(y)}.")
-        if values.ndim == 1 and self.width > 1 or values.size == 1:
+        if values.size == 1 or (values.ndim == 1 and self.width > 1):
             values = values.reshape(1, -1)
         table = values.astype(np.float64).reshape(len(values), -1)
         if table.shape[1] != self.width:
@@ -216,8 +216,9 @@ def _read_frame(y: Any) -> tuple[Array, dict[str, Any]]:
 
 def _write(values: Array, form: dict[str, Any]) -> Any:
     if form["container"] in ("numpy", "torch"):
-        plain = values.dtype.kind in "OUT"
-        return values if plain else restore(values, np.dtype(form["dtype"]).name, form["container"])
+        if values.dtype.kind in "OUT":
+            return values
+        return restore(values, np.dtype(form["dtype"]).name, form["container"])
     present = np.zeros(len(values), bool)
     if "specs" in form:
         columns = [

@@ -72,12 +72,14 @@ def _twenty_five_gaussians(n: int, rng: np.random.Generator) -> Array:
 def _checkerboard(n: int, rng: np.random.Generator) -> Array:
     column = rng.integers(0, 4, n)
     row = 2 * rng.integers(0, 2, n) + column % 2
-    return 2.0 * (np.stack([column, row], 1) + rng.random((n, 2))) - 4.0
+    corner = np.stack([column, row], 1).astype(np.float64)
+    inside: Array = corner + rng.random((n, 2))
+    return 2.0 * inside - 4.0
 
 
 def _swissroll(n: int, rng: np.random.Generator) -> Array:
     angle = 1.5 * np.pi * (1 + 2 * rng.random(n))
-    spiral = angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) / 5
+    spiral: Array = angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) / 5
     return spiral + 0.05 * rng.standard_normal((n, 2))
 
 

@@ -11,6 +11,7 @@ on the monotonic clock, which no change of date can move.
 
 __all__ = ["Budget", "Clock"]
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Budget:
         if text == "auto":
             return None
         match = _FORM.fullmatch(text) if isinstance(text, str) else None
-        if match is None or float(match[1]) == 0:
+        if match is None or not 0 < float(match[1]) < math.inf:
             raise ValueError(
                 'budget must be "auto" or a positive amount such as "90s", "10m", "2h",'
                 f' "2000 steps" or "20 epochs", got {shown(text)}.'

@@ -215,9 +215,10 @@ class _Loop:
         self.report(self.clock.progress(self.done))
 
     def report(self, progress: float) -> None:
-        if progress - self.recorded < 1 / RECORDS or not self.losses:
+        # The last record is close()'s, which judges the last average too.
+        if progress >= 1 or progress - self.recorded < 1 / RECORDS or not self.losses:
             return
-        check = progress - self.checked >= 1 / CHECKS and progress < 1
+        check = progress - self.checked >= 1 / CHECKS
         validation = self.check(progress) if check else None
         self.record(progress, validation)
 
@@ -246,8 +247,9 @@ class _Loop:
         return interrupted or self.clock.over(self.done, reserve)
 
     def close(self) -> None:
+        value = self.check(1.0)
         if self.losses:
-            self.record(self.clock.progress(self.done), self.check(1.0))
+            self.record(self.clock.progress(self.done), value)
         self.average.restore_best()
         self.outcome.n_steps, self.outcome.seconds = self.done, self.clock.elapsed()
 

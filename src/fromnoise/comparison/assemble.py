@@ -1,0 +1,215 @@
+r"""From what the workers left to ``report.json``, ``results.csv`` and the page."""
+
+__all__ = ["Assembly", "protocol"]
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fromnoise import data
+from fromnoise.comparison.jobs import Split, read_samples
+from fromnoise.comparison.measure import RANKED_BY, Measure, likelihood
+from fromnoise.comparison.report import Material, results_csv, write_report
+from fromnoise.comparison.verdict import COPYING_LIMIT, Scored, combined, verdict
+from fromnoise.metrics import Result
+from fromnoise.persistence import write_text
+from fromnoise.training import numpy_rng
+
+SHOWN = 1_000
+_REFERENCE = 41  # what a random stream is for
+Metrics = dict[str, Result]
+
+
+@dataclass
+class Assembly:
+    r"""Measures and writes one comparison.
+
+    Args:
+        source: The data.
+        split: Its training and held-out rows.
+        seed: Seed of the comparison.
+        n_samples: Rows that each model drew.
+        protocol: What ``report.json`` says of how it was done.
+        path: Folder of the report.
+    """
+
+    source: data.Data
+    split: Split
+    seed: int
+    n_samples: int
+    protocol: dict[str, Any]
+    path: Path
+
+    def __post_init__(self) -> None:
+        conditional_table = self.split.train_y is not None and self.source.kind == "table"
+        label = (self.source.label or "label") if conditional_table else None
+        self.measure = Measure(self.source.kind, self.split, label, self.seed)
+        self.material: dict[str, Material] = {}
+
+    def write(self, runs: dict[str, list[tuple[Path, dict[str, Any]]]]) -> dict[str, Any]:
+        r"""Measure all runs, write the report's files, and return ``report.json``.
+
+        Args:
+            runs: For each family and for ``"gaussian"``, the folder and result of each seed.
+
+        Returns:
+            The content of ``report.json``.
+        """
+        measured = {name: [self._measured(*run) for run in seeds] for name, seeds in runs.items()}
+        rows = [self._row(name, runs[name], measured[name]) for name in runs]
+        rows += [self._real(), self._copier()]
+        ranked = RANKED_BY[self.source.kind]
+        able = [
+            Scored(row["name"], tuple(m[ranked] for m in measured[row["name"]]))
+            for row in rows
+            if row["role"] == "family" and row["status"] == "ok" and not row["flags"]
+            and all(ranked in m for m in measured[row["name"]])
+        ]
+        report = {
+            "format": 1,
+            "data": self._data(),
+            "protocol": {**self.protocol, "features": self.measure.features.name, "ranked_by": ranked},
+            "verdict": verdict(able, ranked),
+            "rows": rows,
+        }
+        write_text(self.path / "report.json", json.dumps(report, indent=1, allow_nan=False))
+        write_text(self.path / "results.csv", results_csv(report))
+        write_report(self.path, report, self.material, self._held_out())
+        return report
+
+    def _measured(self, folder: Path, result: dict[str, Any]) -> Metrics:
+        if result["status"] in ("failed", "timeout"):
+            return {}
+        X, y, log_p = read_samples(folder / "samples")
+        fake = self.measure.numbers(X, y)
+        found = self.measure.metrics(fake)
+        exact = None if log_p is None else likelihood(log_p)
+        if exact is not None:
+            found["log_likelihood"] = exact
+        name = folder.name.rpartition("-")[0]
+        if name not in self.material:
+            self.material[name] = self._material(X, y, fake, result)
+        return found
+
+    def _material(self, X: Any, y: Any, fake: np.ndarray, result: dict[str, Any]) -> Material:
+        few = np.arange(min(SHOWN, len(fake)))
+        label = None if y is None else data.take(y, few)
+        return Material(
+            samples=self.measure.rows(data.take(X, few), label),
+            labels=_texts(label),
+            history=result["history"],
+            neighbours=self.measure.neighbours(fake, X, y, self.split),
+            capabilities=result["capabilities"],
+        )
+
+    def _row(
+        self, name: str, runs: Sequence[tuple[Path, dict[str, Any]]], measured: list[Metrics]
+    ) -> dict[str, Any]:
+        results = [result for _, result in runs]
+        bad = [r for r in results if r["status"] != "ok"]
+        first = (bad or results)[0]
+        shared = [key for key in measured[0] if all(key in m for m in measured)]
+        metrics = {key: combined([m[key] for m in measured]) for key in shared}
+        copied = metrics.get("copying" + self.measure.suffix)
+        seconds = [r["seconds"] for r in results if "seconds" in r]
+        return {
+            "name": name,
+            "role": "reference" if name == "gaussian" else "family",
+            "family": json.loads((runs[0][0] / "job.json").read_text())["family"],
+            "arguments": first.get("arguments", {}),
+            "status": first["status"],
+            "reason": first["reason"],
+            "flags": ["copying"] if copied is not None and copied.low > COPYING_LIMIT else [],
+            "metrics": {key: _json(key, result) for key, result in metrics.items()},
+            "seconds": {
+                "budget": self.protocol["budget"],
+                "fit": _mean([s["fit"] for s in seconds]),
+                "sample": _mean([s["sample"] for s in seconds]),
+            },
+            "parameters": first.get("parameters"),
+            "evaluations": first.get("evaluations"),
+            "peak_memory_mb": first.get("peak_memory_mb"),
+        }
+
+    def _real(self) -> dict[str, Any]:
+        first, second = self.measure.halves()
+        metrics = self.measure.metrics(second, first)
+        metrics.pop("copying" + self.measure.suffix, None)  # held-out rows against themselves
+        return self._reference("real", "held-out rows, one half against the other", metrics)
+
+    def _copier(self) -> dict[str, Any]:
+        rng = numpy_rng(self.seed, _REFERENCE)
+        n = data.n_rows(self.split.train)
+        index = rng.choice(n, self.n_samples, replace=self.n_samples > n)
+        metrics = self.measure.metrics(self.measure.train[index])
+        return self._reference("copier", "training rows, handed out again", metrics)
+
+    def _reference(self, name: str, why: str, metrics: Metrics) -> dict[str, Any]:
+        return {
+            "name": name,
+            "role": "reference",
+            "family": None,
+            "arguments": {},
+            "status": "ok",
+            "reason": why,
+            "flags": [],
+            "metrics": {key: _json(key, result) for key, result in metrics.items()},
+            "seconds": {"budget": None, "fit": None, "sample": None},
+            "parameters": None,
+            "evaluations": None,
+            "peak_memory_mb": None,
+        }
+
+    def _held_out(self) -> Material:
+        few = np.arange(min(SHOWN, data.n_rows(self.split.test)))
+        y = None if self.split.test_y is None else data.take(self.split.test_y, few)
+        X = data.take(self.split.test, few)
+        return Material(samples=self.measure.rows(X, y), labels=_texts(y))
+
+    def _data(self) -> dict[str, Any]:
+        rows = self.measure.rows(self.split.test, self.split.test_y)
+        columns = [str(c) for c in rows.columns] if hasattr(rows, "columns") else None
+        return {
+            "kind": self.source.kind,
+            "name": self.source.name,
+            "rows": data.n_rows(self.source.X),
+            "shape": list(rows.shape[1:]),
+            "columns": columns,
+            "label": self.source.label,
+            "notes": list(self.source.note),
+        }
+
+
+def protocol(
+    split: Split, budget: str, seeds: int, seed: int, n_samples: int
+) -> dict[str, Any]:
+    r"""Return how the comparison was done, for ``report.json``."""
+    return {
+        "train_rows": data.n_rows(split.train),
+        "held_out_rows": data.n_rows(split.test),
+        "samples": n_samples,
+        "budget": budget,
+        "seeds": seeds,
+        "random_state": seed,
+        "conditional": split.train_y is not None,
+        "versions": {name: version(name) for name in ("fromnoise", "torch", "scikit-learn")},
+    }
+
+
+def _json(name: str, result: Result) -> dict[str, Any]:
+    value: dict[str, Any] = result.to_json()
+    # A likelihood has no value that a perfect model would reach.
+    return {**value, "target": None} if name == "log_likelihood" else value
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _texts(labels: Any) -> list[str] | None:
+    return None if labels is None else [str(label) for label in np.asarray(labels).tolist()]

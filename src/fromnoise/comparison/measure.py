@@ -1,0 +1,161 @@
+r"""Measure what the models drew: the same features and metrics for every row of the report.
+
+Rows are turned into numbers once, by a map fitted on the training rows: vectors and the columns
+of tables are standardised, categories become indicators, images their principal components (at
+most 64); the metrics then see arrays. For conditional tables the label is a column again.
+"""
+
+__all__ = ["RANKED_BY", "Measure", "likelihood"]
+
+from typing import Any
+
+import numpy as np
+
+from fromnoise import data
+from fromnoise.comparison.jobs import Split
+from fromnoise.data import Encoding
+from fromnoise.metrics import (
+    PixelPCA,
+    Result,
+    Standardise,
+    TableFeatures,
+    c2st,
+    copying,
+    coverage,
+    energy_distance,
+    mmd,
+    sliced_wasserstein,
+)
+from fromnoise.training import numpy_rng
+
+RANKED_BY = {"vectors": "energy_distance", "table": "c2st", "images": "mmd_pca"}
+_TREE_ROWS = 5_000  # boosted trees gain little from more rows, and cost the most
+_NEIGHBOURS = 8
+_SUBSET, _HALVES = 50, 51  # what a random stream is for
+
+
+class Measure:
+    r"""Features and metrics of one comparison.
+
+    Args:
+        kind: ``"vectors"``, ``"table"`` or ``"images"``.
+        split: The training and held-out rows.
+        label: Name of the label column of a conditional table; None otherwise.
+        seed: Seed of the subsets that are drawn.
+    """
+
+    def __init__(self, kind: str, split: Split, label: str | None, seed: int) -> None:
+        self.kind, self.label, self.seed = kind, label, seed
+        self.encoding: Encoding | None = None
+        if kind == "images":
+            self.encoding = data.fit_encoding(split.train)
+        fitted = {"vectors": Standardise, "table": TableFeatures, "images": PixelPCA}[kind]
+        self.features = fitted.fit(self.rows(split.train, split.train_y))
+        self.suffix = "_pca" if kind == "images" else ""
+        self.train = self.numbers(split.train, split.train_y)
+        self.test = self.numbers(split.test, split.test_y)
+
+    def rows(self, X: Any, y: Any = None) -> Any:
+        r"""Return rows as the features and the report want them.
+
+        Args:
+            X: Rows as the user or a model gave them.
+            y: Their labels, or None.
+
+        Returns:
+            Vectors as an array, a table as a DataFrame with its label, images ``(n, C, H, W)``.
+        """
+        if self.encoding is not None:
+            return self.encoding.encode(self.encoding.check(X)).values
+        if self.kind == "vectors":
+            return np.asarray(X, dtype=np.float64)
+        return X if self.label is None else with_label(X, y, self.label)
+
+    def numbers(self, X: Any, y: Any = None) -> np.ndarray:
+        r"""Return the features of rows, ``(n, d)``."""
+        result: np.ndarray = self.features(self.rows(X, y))
+        return result
+
+    def metrics(self, fake: np.ndarray, real: np.ndarray | None = None) -> dict[str, Result]:
+        r"""Return every metric of features ``fake`` against the held-out rows.
+
+        Args:
+            fake: Features of what a model drew.
+            real: What they are held against, the held-out rows if None.
+
+        Returns:
+            Results by name.
+        """
+        real = self.test if real is None else real
+        finite = np.isfinite(fake).all()
+        if not finite:
+            return {}
+        found = {
+            "energy_distance": energy_distance(real, fake),
+            "sliced_wasserstein": sliced_wasserstein(real, fake),
+            "mmd": mmd(real, fake, kernel="cubic" if self.kind == "images" else "rbf"),
+            "coverage": coverage(real, fake),
+            "c2st": c2st(self._some(real), self._some(fake)),
+            "copying": copying(self.train, self.test, fake),
+        }
+        return {name + self.suffix: result for name, result in found.items()}
+
+    def neighbours(self, fake: np.ndarray, X: Any, y: Any, split: Split) -> tuple[Any, Any]:
+        r"""Return a few drawn rows and the training rows nearest to them."""
+        few = np.arange(min(_NEIGHBOURS, len(fake)))
+        gaps = ((self.train[None] - fake[few, None]) ** 2).sum(2) if self.train.size < 4e6 else None
+        if gaps is None:
+            gaps = np.stack([((self.train - row) ** 2).sum(1) for row in fake[few]])
+        near = gaps.argmin(1)
+        y_few = None if y is None else data.take(y, few)
+        y_near = None if split.train_y is None else data.take(split.train_y, near)
+        drawn, real = data.take(X, few), data.take(split.train, near)
+        return self.rows(drawn, y_few), self.rows(real, y_near)
+
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        r"""Return the held-out features in two disjoint halves."""
+        order = numpy_rng(self.seed, _HALVES).permutation(len(self.test))
+        middle = len(order) // 2
+        return self.test[order[:middle]], self.test[order[middle:]]
+
+    def _some(self, rows: np.ndarray) -> np.ndarray:
+        if len(rows) <= _TREE_ROWS:
+            return rows
+        chosen = numpy_rng(self.seed, _SUBSET).choice(len(rows), _TREE_ROWS, replace=False)
+        return rows[np.sort(chosen)]
+
+
+def likelihood(log_p: np.ndarray) -> Result | None:
+    r"""Return the mean log-density with its normal 95 % interval; None if it is not finite.
+
+    Example:
+        >>> likelihood(np.array([-1.0, -3.0])).value
+        -2.0
+    """
+    if len(log_p) < 2 or not np.isfinite(log_p).all():
+        return None
+    mean, half = float(log_p.mean()), 1.96 * float(log_p.std(ddof=1)) / len(log_p) ** 0.5
+    return Result(mean, mean - half, mean + half, len(log_p), "higher", 0.0)
+
+
+def with_label(X: Any, y: Any, label: str) -> Any:
+    r"""Return a DataFrame with the label column at its end.
+
+    Args:
+        X: A pandas or polars DataFrame.
+        y: One label a row.
+        label: Name of the column.
+
+    Returns:
+        A new DataFrame of the same library.
+
+    Example:
+        >>> import pandas as pd
+        >>> with_label(pd.DataFrame({"a": [1]}), ["x"], "b").columns.tolist()
+        ['a', 'b']
+    """
+    if hasattr(X, "with_columns"):
+        import polars as pl
+
+        return X.with_columns(pl.Series(label, y))
+    return X.assign(**{label: np.asarray(y) if not hasattr(y, "array") else y.array})

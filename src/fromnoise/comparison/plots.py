@@ -1,0 +1,458 @@
+r"""The report's figures: drawn once, readable on white and on black, able to hold any text.
+
+A figure becomes a `Picture`: data URIs for an `<img>`, where nothing can run or be fetched. Line
+figures are SVG drawn in a placeholder ink that is then replaced, so one drawing gives a light and
+a dark variant. Clouds of points are raster inside the SVG, and grids of images are plain PNG.
+
+Names of columns and categories are data, hence hostile: they are cut, made printable (`cut`) and
+never read as mathematics (`text.parse_math` is off, so `a$_$` is four characters). Matplotlib's
+object interface is used throughout: no pyplot, and the user's own style sheet is set aside.
+"""
+
+__all__ = ["Picture", "cut", "image_grid", "loss_curve", "marginals", "pair_plot"]
+
+import base64
+import io
+import math
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
+
+Array = np.ndarray
+History = list[dict[str, Any]]
+
+# Seen on white and on near-black alike (contrast above 3:1), and apart for the colour-blind.
+MODEL, REAL, SECOND = "#3d7be0", "#868c95", "#c9701f"
+# Colours that no figure uses otherwise; each is replaced by its (light, dark) pair.
+INK, FAINT = "#010203", "#020304"
+THEMES = ({INK: "#4b5059", FAINT: "#d9dce1"}, {INK: "#b9bec8", FAINT: "#363b44"})
+FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
+STYLE = {
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8,
+    "axes.formatter.use_mathtext": False,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "font.size": 8,
+    "grid.color": FAINT,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fromnoise",
+}
+WIDTH = 4.0
+POINTS = 1500
+COLUMNS, VECTOR_COLUMNS, CATEGORIES = 8, 4, 4
+
+
+@dataclass(frozen=True)
+class Picture:
+    r"""A finished figure.
+
+    Args:
+        light: Data URI for a light page.
+        dark: Data URI for a dark page; the same where the figure has no ink.
+        alt: What the figure shows, for those who cannot see it.
+        caption: What a reader should know besides; may be empty.
+        pixelated: Whether to enlarge without smoothing.
+
+    Example:
+        >>> Picture("data:image/png;base64,", "data:image/png;base64,", "a dot").caption
+        ''
+    """
+
+    light: str
+    dark: str
+    alt: str
+    caption: str = ""
+    pixelated: bool = False
+
+
+def cut(text: object, limit: int = 28) -> str:
+    r"""Return ``text`` on one line, printable, at most ``limit`` characters long.
+
+    Args:
+        text: A name of any length, with any characters.
+        limit: Characters to keep, the ellipsis included.
+
+    Returns:
+        The name; line breaks, surrogates and direction marks are written as escapes.
+
+    Example:
+        >>> cut("a\nb" + "c" * 99, 10)
+        'a\\nbccccc…'
+    """
+    head = str(text)[: limit + 1]
+    line = "".join(c if c.isprintable() else _escape(c) for c in head)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def image_grid(images: Array, labels: Sequence[str] | None = None) -> Picture:
+    r"""Return a square grid of images; with labels, a class in each row.
+
+    Args:
+        images: `(n, C, H, W)` in [-1, 1]; values outside are clipped.
+        labels: One for each image.
+
+    Returns:
+        One PNG with transparent gaps; images larger than 96 pixels are made smaller.
+
+    Example:
+        >>> image_grid(np.zeros((5, 1, 8, 8))).alt
+        '5 images of 8 × 8 pixels'
+    """
+    height, width = images.shape[2:]
+    side = 6 if max(height, width) <= 64 else 4
+    names = sorted(set(labels or ()))[:10]
+    if labels:
+        index = np.array(labels, object)
+        rows = [np.flatnonzero(index == name)[:side] for name in names]
+    else:
+        rows = np.split(np.arange(len(images))[: side * side], range(side, side * side, side))
+    cells = [[_tile(images[i]) for i in row] for row in rows if len(row)]
+    alt = f"{sum(map(len, cells))} images of {height} × {width} pixels"
+    caption = f"Rows: {', '.join(cut(name, 20) for name in names)}" if names else ""
+    return _png(_sheet(cells), alt, caption)
+
+
+def pair_plot(real: Array, fake: Array | None, names: Sequence[str]) -> Picture:
+    r"""Return scatters of pairs of columns: drawn rows below the diagonal, real ones above.
+
+    Args:
+        real: `(n, d)` held-out rows, in grey; they decide the frame.
+        fake: `(m, d)` drawn rows, in blue; None to show the real ones alone.
+        names: d names of columns.
+
+    Returns:
+        For d = 2 one scatter of the drawn rows alone. Else up to four columns, those that
+        correlate most with the others, with histograms of both on the diagonal.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(50, 2))
+        >>> pair_plot(rows, rows, ["a", "b"]).alt
+        'Scatter of b against a: drawn rows'
+    """
+    columns = _entangled(real, VECTOR_COLUMNS)
+    low, high = _frame(real[:, columns])
+    shown = real if fake is None else fake
+    unit = (shown[:, columns] - low) / (high - low)
+    caption = "" if fake is None else _outside(unit)
+    labels = [cut(names[i], 18) for i in columns]
+    if len(columns) == 2:
+        what = "real rows" if fake is None else "drawn rows"
+        alt = f"Scatter of {labels[1]} against {labels[0]}: {what}"
+        colour = REAL if fake is None else MODEL
+        ratio = (high[1] - low[1]) / (high[0] - low[0])
+        equal = 0.4 < ratio < 1.3
+        paint = _scatter(shown[:, columns], (low, high), labels, colour, equal)
+        return _svg(paint, (WIDTH, WIDTH * (0.87 * ratio + 0.12 if equal else 0.8)), alt, caption)
+    base = (real[:, columns] - low) / (high - low)
+    alt = f"Pairs and histograms of {', '.join(labels)}"
+    return _svg(lambda figure: _pairs(figure, base, unit, labels), (WIDTH, WIDTH), alt, caption)
+
+
+def marginals(real: pd.DataFrame, fake: pd.DataFrame) -> Picture:
+    r"""Return a small panel for each of the first eight columns, drawn over real.
+
+    Args:
+        real: Held-out rows.
+        fake: Drawn rows with the same columns in the same order.
+
+    Returns:
+        Histograms of numbers and dates, bars for the most frequent categories.
+
+    Example:
+        >>> frame = pd.DataFrame({"age": [31.5, 40.1, 22.2], "city": ["Oslo", "Rome", "Rome"]})
+        >>> marginals(frame, frame).alt
+        'Distributions of age, city: real and drawn'
+    """
+    count = min(real.shape[1], COLUMNS)
+    names = [cut(name, 22) for name in real.columns[:count]]
+
+    def paint(figure: Figure) -> None:
+        grid = figure.subplots(math.ceil(count / 2), 2, squeeze=False).ravel()
+        for i, axes in enumerate(grid):
+            if i < count:
+                _marginal(axes, real.iloc[:, i], fake.iloc[:, i], names[i])
+            else:
+                axes.set_axis_off()
+
+    alt = f"Distributions of {', '.join(names)}: real and drawn"
+    caption = f"{count} of {real.shape[1]} columns." if count < real.shape[1] else ""
+    return _svg(paint, (WIDTH, 1.5 * math.ceil(count / 2)), alt, caption)
+
+
+def loss_curve(history: History) -> Picture:
+    r"""Return the losses of a fit against its steps.
+
+    Args:
+        history: Records with ``step`` (else ``seconds``) and keys that hold "loss" or
+            "validation"; what is missing or not finite is left out.
+
+    Returns:
+        One line for each loss; on a logarithmic axis where they span more than a hundredfold.
+
+    Raises:
+        ValueError: If no loss is left to draw.
+
+    Example:
+        >>> loss_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]).alt
+        'loss falls from 2 to 1 over 2 records'
+    """
+    axis = next((k for k in ("step", "seconds") if all(k in line for line in history)), None)
+    lines = {name: _line(history, name, axis) for name in _loss_names(history)}
+    lines = {name: points for name, points in lines.items() if len(points)}
+    if not lines:
+        raise ValueError("the history holds no finite loss")
+    name, points = next(iter(lines.items()))
+    trend = "falls" if points[-1, 1] < points[0, 1] else "goes"
+    span = f"from {points[0, 1]:.3g} to {points[-1, 1]:.3g} over {len(points)} records"
+    alt = f"{cut(name)} {trend} {span}"
+    return _svg(lambda figure: _losses(figure, lines, axis or "record"), (WIDTH, 2.2), alt)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _uri(kind: str, payload: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(payload).decode()}"
+
+
+def _svg(
+    paint: Callable[[Figure], None], size: tuple[float, float], alt: str, caption: str = ""
+) -> Picture:
+    r"""Draw with the house style, then set the page's font and the ink of each theme."""
+    stream = io.StringIO()
+    with warnings.catch_warnings(), matplotlib.style.context(["default", STYLE]):
+        # Only about glyphs that the measuring font lacks; the browser's fonts have them.
+        warnings.simplefilter("ignore")
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
+        figure.savefig(stream, format="svg", transparent=True, dpi=150, metadata={"Date": None})
+    text = re.sub(r"(font: [\d.]+px )[^;\"<]*", rf"\1{FONT}", stream.getvalue())
+    light, dark = (_inked(text, theme) for theme in THEMES)
+    return Picture(light, dark, alt, caption)
+
+
+def _inked(text: str, theme: dict[str, str]) -> str:
+    for placeholder, colour in theme.items():
+        text = text.replace(placeholder, colour)
+    return _uri("svg+xml", text.encode())
+
+
+def _png(pixels: Array, alt: str, caption: str) -> Picture:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
+    uri = _uri("png", stream.getvalue())
+    return Picture(uri, uri, alt, caption, pixelated=True)
+
+
+def _tile(image: Array) -> Array:
+    r"""Return one image as `(h, w, 4)` bytes: grey, RGB or RGBA, else its first channel."""
+    channels = image if len(image) in (3, 4) else image[:1].repeat(3, 0)
+    unit = np.nan_to_num(np.clip(channels.astype(float), -1, 1), nan=-1.0) / 2 + 0.5
+    opaque = unit if len(unit) == 4 else np.concatenate([unit, np.ones_like(unit[:1])])
+    picture = Image.fromarray(np.rint(opaque * 255).astype(np.uint8).transpose(1, 2, 0).copy())
+    picture.thumbnail((96, 96), Image.Resampling.BOX)
+    return np.asarray(picture)
+
+
+def _sheet(cells: list[list[Array]]) -> Array:
+    height, width = cells[0][0].shape[:2]
+    gap = max(1, max(height, width) // 12)
+    down, across = height + gap, width + gap
+    size = (len(cells) * down - gap, max(map(len, cells)) * across - gap, 4)
+    sheet = np.zeros(size, np.uint8)
+    for i, row in enumerate(cells):
+        for j, tile in enumerate(row):
+            sheet[i * down : i * down + height, j * across : j * across + width] = tile
+    return sheet
+
+
+def _entangled(rows: Array, count: int) -> list[int]:
+    r"""Return the columns with the largest sum of absolute correlations, in their order."""
+    if rows.shape[1] <= count:
+        return list(range(rows.shape[1]))
+    head = rows[:POINTS, :200]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weight = np.nan_to_num(np.abs(np.corrcoef(head, rowvar=False))).sum(0)
+    return sorted(np.argsort(-weight, kind="stable")[:count].tolist())
+
+
+def _frame(rows: Array) -> tuple[Array, Array]:
+    r"""Return limits around the central 99 % of the rows, a tenth wider on each side."""
+    seen = np.where(np.isfinite(rows).any(0), rows, 0.0)
+    low, high = np.nanquantile(seen, [0.005, 0.995], axis=0)
+    flat = high - low <= 1e-9 * np.abs(low)
+    margin = np.where(flat, 0.5 * np.maximum(1, np.abs(low)), 0.1 * (high - low))
+    return low - margin, high + margin
+
+
+def _outside(unit: Array) -> str:
+    inside = ((unit >= 0) & (unit <= 1)).all(1)
+    share = 1 - inside.mean()
+    return f"{share:.0%} of the drawn rows lie outside the frame." if share > 0.05 else ""
+
+
+def _scatter(
+    rows: Array, frame: tuple[Array, Array], labels: list[str], colour: str, equal: bool
+) -> Callable[[Figure], None]:
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        _cloud(axes, rows[:POINTS, 0], rows[:POINTS, 1], colour)
+        (left, bottom), (right, top) = frame
+        axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=labels[0], ylabel=labels[1])
+        axes.set_aspect("equal" if equal else "auto")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+
+    return paint
+
+
+def _pairs(figure: Figure, real: Array, drawn: Array, labels: list[str]) -> None:
+    r"""Draw all cells as unit squares in one pair of axes: far quicker than d² of them."""
+    axes, count, pitch = figure.add_axes((0.01, 0.01, 0.98, 0.98)), len(labels), 1.07
+    seen = {
+        colour: unit[((unit >= 0) & (unit <= 1)).all(1)][:POINTS]
+        for unit, colour in ((real, REAL), (drawn, MODEL))
+    }
+    for row, column in product(range(count), repeat=2):
+        left, bottom = column * pitch, (count - 1 - row) * pitch
+        axes.add_patch(Rectangle((left, bottom), 1, 1, fill=False, ec=FAINT, lw=0.6))
+        if row == column:
+            axes.text(left + 0.04, bottom + 0.96, labels[row], va="top")
+            for colour, unit in seen.items():
+                heights, edges = np.histogram(unit[:, row], bins=24, range=(0, 1))
+                heights = 0.78 * heights / max(heights.max(), 1)
+                _stairs(axes, bottom + heights, left + edges, bottom, colour)
+        else:
+            colour = REAL if row < column else MODEL
+            unit = seen[colour]
+            _cloud(axes, left + unit[:, column], bottom + unit[:, row], colour)
+    axes.set(xlim=(-0.02, count * pitch), ylim=(-0.02, count * pitch))
+    axes.set_axis_off()
+
+
+def _cloud(axes: Axes, x: Array, y: Array, colour: str) -> None:
+    axes.scatter(x, y, s=4, c=colour, alpha=0.65, linewidths=0, rasterized=True)
+
+
+def _stairs(axes: Axes, heights: Array, edges: Array, base: float, colour: str) -> None:
+    r"""Draw a histogram: real rows as an area, drawn ones as a line over it."""
+    area = colour == REAL
+    alpha, width = (0.45, 0.0) if area else (1.0, 1.2)
+    axes.stairs(heights, edges, baseline=base, fill=area, color=colour, alpha=alpha, lw=width)
+
+
+def _marginal(axes: Axes, real: pd.Series, fake: pd.Series, name: str) -> None:
+    dates = pd.api.types.is_datetime64_any_dtype(real.dtype)
+    numbers = pd.api.types.is_numeric_dtype(real) and not pd.api.types.is_bool_dtype(real)
+    if dates or numbers:
+        _histogram(axes, _as_floats(real, dates), _as_floats(fake, dates))
+    else:
+        _bars(axes, real, fake)
+    if dates:
+        axes.xaxis.set_major_locator(MaxNLocator(2))
+        axes.xaxis.set_major_formatter(FuncFormatter(_day))
+    missing = [column.isna().mean() for column in (real, fake)]
+    axes.set_title(name, pad=12 if any(missing) else 3)
+    if any(missing):
+        text = f"missing {missing[0]:.0%} real, {missing[1]:.0%} drawn"
+        axes.text(0, 1.03, text, transform=axes.transAxes, size=6.5)
+
+
+def _day(seconds: float, _: int | None) -> str:
+    return str(pd.Timestamp(seconds, unit="s").date())
+
+
+def _as_floats(column: pd.Series, dates: bool) -> Array:
+    seen = column.dropna()
+    if dates:
+        seen = (seen.dt.tz_localize(None) - pd.Timestamp(0)).dt.total_seconds()
+    values = np.array(seen, float)
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _histogram(axes: Axes, real: Array, fake: Array) -> None:
+    (low,), (high,) = _frame(real[:, None]) if len(real) else ((0.0,), (1.0,))
+    edges = np.linspace(low, high, 25)
+    if len(real) and high - low < 30 and (real == np.rint(real)).all():
+        # A bin for each integer, or the counts would beat against the bins.
+        edges = np.arange(real.min(), real.max() + 2) - 0.5
+    for values, colour in ((real, REAL), (fake, MODEL)):
+        _stairs(axes, np.histogram(values, edges)[0] / max(len(values), 1), edges, 0, colour)
+    axes.set(yticks=[], ylim=(0, None))
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def _bars(axes: Axes, real: pd.Series, fake: pd.Series) -> None:
+    counts = [Counter(map(str, column.dropna())) for column in (real, fake)]
+    names = [name for name, _ in counts[0].most_common(CATEGORIES)]
+    heights = [[c[name] / max(c.total(), 1) for name in names] for c in counts]
+    if any(set(c) - set(names) for c in counts):
+        names = [*names, "others"]
+        heights = [[*h, 1 - sum(h)] for h in heights]
+    y = np.arange(len(names))
+    axes.barh(y, heights[0], 0.16, color=REAL, alpha=0.7)
+    axes.barh(y + 0.18, heights[1], 0.16, color=MODEL)
+    for i, name in enumerate(names):
+        axes.text(0, i - 0.1, cut(name, 24), va="bottom", size=6.5)
+    axes.set(yticks=[], xticks=[], xlim=(0, None), ylim=(len(names) - 0.5, -0.75))
+    axes.spines["bottom"].set_visible(False)
+
+
+def _loss_names(history: History) -> list[str]:
+    names = dict.fromkeys(key for line in history for key in line)
+    return [name for name in names if "loss" in name or "validation" in name][:6]
+
+
+def _line(history: History, name: str, axis: str | None) -> Array:
+    r"""Return the finite points `(n, 2)` of one loss."""
+    x = [line[axis] if axis else i for i, line in enumerate(history, start=1)]
+    # Where nothing was measured the record holds None, which becomes NaN.
+    points = np.array([x, [line.get(name) for line in history]], float).T
+    return np.asarray(points[np.isfinite(points).all(1)])
+
+
+def _losses(figure: Figure, lines: dict[str, Array], axis: str) -> None:
+    axes = figure.subplots()
+    colours = [SECOND if "validation" in name else MODEL for name in lines]
+    for i, (name, points) in enumerate(lines.items()):
+        dash = "--" if colours[i] in colours[:i] else "-"
+        marker = "o" if len(points) == 1 else ""
+        axes.plot(*points.T, dash, marker=marker, c=colours[i], lw=1.3, label=cut(name))
+    values = np.concatenate([points[:, 1] for points in lines.values()])
+    if values.min() > 0 and values.max() > 100 * values.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(numticks=5))
+        # The usual labels are mathematics, which is switched off.
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=axis != "seconds"))
+    axes.set_xlabel(axis)
+    axes.grid(axis="y", lw=0.5)
+    if len(lines) > 1:
+        axes.legend(frameon=False, loc="upper right", fontsize=7)

@@ -1,0 +1,107 @@
+r"""One family, one process: ``python -m fromnoise.comparison.worker FOLDER``.
+
+The worker reads its job and the split, fits, saves, draws, scores the held-out rows, and writes
+``result.json`` last. It tells the parent that the fit is over by the file ``fitted``, so that a
+fit that hangs can be told from a model that is slow to draw from.
+"""
+
+__all__ = ["main", "run_job"]
+
+import json
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fromnoise import data, families
+from fromnoise.base import GenerativeModel
+from fromnoise.comparison.jobs import Job, Split, read_split, write_samples
+from fromnoise.errors import DataError
+from fromnoise.persistence import write_text
+
+SCORED_ROWS = 2000  # exact likelihood by an ODE costs a second a few hundred rows
+CAPABILITIES = {"samples": "sample", "density": "score_samples", "encode": "encode"}
+
+
+def main(folder: str) -> int:
+    r"""Run the job in ``folder``; returns the exit status of the process."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    path = Path(folder)
+    job = Job.read(path)
+    model = families.make(job.family, **_tuples(job.arguments))
+    run_job(path, job, model)
+    return 0
+
+
+def run_job(folder: Path, job: Job, model: GenerativeModel) -> None:
+    r"""Fit ``model``, and write model, samples and ``result.json`` into ``folder``."""
+    split = read_split(Path(job.split))
+    try:
+        result = _fitted(folder, job, model, split)
+    except (DataError, ValueError, MemoryError, RuntimeError) as error:
+        reason = str(error) or type(error).__name__
+        result = {"status": "failed", "reason": f"{type(error).__name__}: {reason}"}
+    write_text(folder / "result.json", json.dumps(result, indent=1))
+
+
+def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dict[str, Any]:
+    started = time.monotonic()
+    model.set_params(budget=job.budget, random_state=job.seed)
+    model.fit(split.train, split.train_y)
+    fit_seconds = time.monotonic() - started
+    model.save(folder / "model", overwrite=True)
+    write_text(folder / "fitted", "")
+    started = time.monotonic()
+    conditional = split.train_y is not None
+    drawn = model.sample(job.n_samples, random_state=job.seed, return_y=conditional)
+    X, y = drawn if conditional else (drawn, None)
+    sample_seconds = time.monotonic() - started
+    write_samples(folder / "samples", X, y, _log_p(model, split))
+    return {
+        "status": model.status_,
+        "reason": model.status_reason_,
+        "seconds": {"fit": fit_seconds, "sample": sample_seconds},
+        "arguments": _shown(model),
+        "parameters": model.n_parameters_,
+        "evaluations": model.n_evaluations,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "history": [{k: v for k, v in line.items() if v is not None} for line in model.history_],
+        "capabilities": {
+            **{name: hasattr(model, method) for name, method in CAPABILITIES.items()},
+            "conditional": True,
+        },
+        "likelihood": model.score_kind_ if hasattr(model, "score_samples") else None,
+    }
+
+
+def _log_p(model: GenerativeModel, split: Split) -> np.ndarray | None:
+    r"""Return log p(x) of held-out rows, where it is a density of continuous columns."""
+    if not hasattr(model, "score_samples") or not model.encoding_.is_continuous:
+        return None
+    index = np.arange(min(SCORED_ROWS, data.n_rows(split.test)))
+    y = None if split.test_y is None else data.take(split.test_y, index)
+    return model.score_samples(data.take(split.test, index), y)
+
+
+def _shown(model: GenerativeModel) -> dict[str, Any]:
+    r"""Return the arguments that are not defaults, for the report."""
+    defaults = type(model)().get_params(deep=False)
+    return {
+        name: value if isinstance(value, str | int | float | bool | None) else repr(value)[:80]
+        for name, value in model.get_params(deep=False).items()
+        if name not in ("budget", "random_state")
+        and value is not defaults[name]
+        and not (isinstance(value, str | int | float) and value == defaults[name])
+    }
+
+
+def _tuples(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,16 @@
+r"""Sets of samples in, one number with an interval out; no metric ever sees a model."""
+
+from fromnoise.metrics.copying import copying
+from fromnoise.metrics.result import Result, paired_difference
+from fromnoise.metrics.two_sample import c2st, coverage, energy_distance, mmd, sliced_wasserstein
+
+__all__ = [
+    "Result",
+    "c2st",
+    "copying",
+    "coverage",
+    "energy_distance",
+    "mmd",
+    "paired_difference",
+    "sliced_wasserstein",
+]

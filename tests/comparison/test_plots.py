@@ -1,0 +1,297 @@
+import base64
+import io
+import re
+import subprocess
+import sys
+from html import unescape
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fromnoise.comparison import plots
+from fromnoise.comparison.plots import cut, image_grid, loss_curve, marginals, pair_plot
+
+
+def pixels(picture):
+    payload = base64.b64decode(picture.light.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(payload)))
+
+
+def svg(uri):
+    text = base64.b64decode(uri.partition(",")[2]).decode()
+    ElementTree.fromstring(text)
+    return text
+
+
+def words(picture):
+    """The texts of a figure, in drawing order."""
+    return [
+        unescape(word) for word in re.findall(r"<text[^>]*>([^<]*)</text>", svg(picture.light))
+    ]
+
+
+# ---- names ------------------------------------------------------------------------------------
+
+
+@given(st.text(st.characters()), st.integers(2, 40))
+def test_cut_names_are_printable_and_short(text, limit):
+    shown = cut(text, limit)
+    assert shown.isprintable() and len(shown) <= limit
+    if text.isprintable() and len(text) <= limit:
+        assert shown == text
+
+
+def test_cut_shows_that_and_what_it_left_out():
+    assert cut("abcdef", 6) == "abcdef" and cut("abcdefg", 6) == "abcde…"
+    assert cut("a\nb\ud800\u202e", 40) == r"a\nb\ud800\u202e"
+
+
+# ---- themes -----------------------------------------------------------------------------------
+
+
+def test_both_themes_are_one_drawing_in_two_inks():
+    picture = loss_curve([{"step": i, "loss": 1 / i} for i in range(1, 9)])
+    light, dark = svg(picture.light), svg(picture.dark)
+    back = dark
+    for placeholder in (plots.INK, plots.FAINT):
+        assert placeholder not in light + dark
+        back = back.replace(plots.THEMES[1][placeholder], plots.THEMES[0][placeholder])
+    assert light != dark and back == light
+
+
+def luminance(colour):
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(one, other):
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_ink_can_be_read_and_colours_told_on_either_page():
+    for theme, paper in zip(plots.THEMES, ("#ffffff", "#181b20"), strict=True):
+        assert contrast(theme[plots.INK], paper) > 4.5
+        assert all(contrast(c, paper) > 3 for c in (plots.MODEL, plots.REAL, plots.SECOND))
+
+
+def test_the_users_own_style_is_neither_used_nor_changed():
+    reference = loss_curve([{"step": 1, "loss": 1.0}, {"step": 2, "loss": 2.0}])
+    with matplotlib.rc_context({"text.usetex": True, "lines.linewidth": 9, "font.size": 30}):
+        picture = loss_curve([{"step": 1, "loss": 1.0}, {"step": 2, "loss": 2.0}])
+        assert matplotlib.rcParams["text.usetex"] and matplotlib.rcParams["font.size"] == 30
+    assert picture == reference
+
+
+def test_no_window_toolkit_is_ever_loaded():
+    program = (
+        "import sys; from fromnoise.comparison import plots;"
+        "plots.loss_curve([{'step': 1, 'loss': 1.0}]); print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+# ---- images -----------------------------------------------------------------------------------
+
+
+def test_grey_images_keep_their_values_and_are_clipped():
+    values = np.array([-1.0, 0.0, 1.0, 7.0, -7.0, np.nan], np.float32)
+    seen = pixels(image_grid(values.reshape(6, 1, 1, 1).repeat(4, 2).repeat(4, 3)))
+    assert seen.shape == (4, 6 * 5 - 1, 4)
+    tiles = seen[0, ::5]
+    assert tiles[:, 0].tolist() == [0, 128, 255, 255, 0, 0]
+    assert (tiles[:, :3] == tiles[:, :1]).all() and (tiles[:, 3] == 255).all()
+    assert (seen[:, 4::5, 3] == 0).all()  # the gaps show the page
+
+
+@pytest.mark.parametrize(
+    ("channels", "colour"),
+    [
+        (1, (255, 255, 255, 255)),
+        (2, (255, 255, 255, 255)),
+        (3, (255, 0, 128, 255)),
+        (4, (255, 0, 128, 0)),
+        (5, (255, 255, 255, 255)),
+    ],
+)
+def test_channels_become_colours(channels, colour):
+    values = np.array([1.0, -1.0, 0.0, -1.0, -1.0])[:channels].reshape(1, channels, 1, 1)
+    assert tuple(pixels(image_grid(values))[0, 0]) == colour
+
+
+def test_labelled_images_stand_in_rows_of_their_class():
+    grey = np.linspace(-1, 1, 9).reshape(9, 1, 1, 1)
+    picture = image_grid(grey, ["b", "a", "b", "a", "c", "b", "b", "a", "b"])
+    expected = np.rint((grey.ravel() / 2 + 0.5) * 255)
+    rows = pixels(picture)[::2, ::2]
+    assert picture.caption == "Rows: a, b, c"
+    for row, members in zip(rows, ([1, 3, 7], [0, 2, 5, 6, 8], [4]), strict=True):
+        assert row[: len(members), 0].tolist() == expected[members].tolist()
+        assert (row[len(members) :, 3] == 0).all()
+
+
+def test_grids_hold_what_fits():
+    assert image_grid(np.zeros((99, 1, 8, 8))).alt == "36 images of 8 × 8 pixels"
+    assert image_grid(np.zeros((99, 1, 80, 20))).alt == "16 images of 80 × 20 pixels"
+    assert image_grid(np.zeros((1, 3, 8, 9))).alt == "1 images of 8 × 9 pixels"
+
+
+def test_large_images_are_made_smaller_by_averaging():
+    board = np.indices((192, 192)).sum(0) % 2 * 2.0 - 1
+    seen = pixels(image_grid(board[None, None]))
+    assert seen.shape[:2] == (96, 96) and set(np.unique(seen[..., 0])) <= {127, 128}
+
+
+# ---- vectors ----------------------------------------------------------------------------------
+
+
+def test_two_columns_make_one_scatter_in_the_frame_of_real_rows():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(400, 2))
+    fake = np.concatenate([real[:300] / 2, real[:100] + 50])
+    picture = pair_plot(real, fake, ["left", "right"])
+    assert picture.caption == "25% of the drawn rows lie outside the frame."
+    ticks = [float(w.replace("−", "-")) for w in words(picture) if w not in ("left", "right")]
+    assert min(ticks) > -5 and max(ticks) < 5
+    assert pair_plot(real, real, ["left", "right"]).caption == ""
+    assert pair_plot(real, None, ["left", "right"]).alt.endswith("real rows")
+
+
+def test_columns_that_hang_together_are_chosen():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 9))
+    rows[:, [2, 3, 5, 8]] += 3 * rng.normal(size=(500, 1))
+    rows[:, 4] = 1.0  # a constant correlates with nothing
+    names = [f"c{i}" for i in range(9)]
+    picture = pair_plot(rows, rows, names)
+    assert words(picture) == ["c2", "c3", "c5", "c8"]
+    assert picture.alt == "Pairs and histograms of c2, c3, c5, c8"
+
+
+def test_pairs_show_drawn_rows_below_the_diagonal_and_real_ones_above():
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(2, 60, 3))
+    clouds = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode("".join(data.split())))))
+        for data in re.findall(r"base64,([^\"]*)\"", svg(pair_plot(real, fake, list("abc")).light))
+    ]
+    # Cells are drawn row by row: (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1).
+    blue = [
+        int(c[c[..., 3] > 0][:, 2].mean()) - int(c[c[..., 3] > 0][:, 0].mean()) for c in clouds
+    ]
+    assert [b > 60 for b in blue] == [False, False, True, False, True, True]
+
+
+@pytest.mark.parametrize("fill", [0.0, 1e150, np.nan])
+def test_columns_without_spread_can_be_drawn(fill):
+    rows = np.full((20, 3), fill)
+    rows[:, 1] = np.arange(20)
+    assert len(words(pair_plot(rows, rows, list("abc")))) == 3
+    assert pair_plot(rows[:, :2], rows[:, :2], list("ab")).light
+
+
+def test_one_column_is_a_histogram():
+    rows = np.random.default_rng(0).normal(size=(20, 1))
+    assert words(pair_plot(rows, rows, ["only"])) == ["only"]
+
+
+# ---- tables -----------------------------------------------------------------------------------
+
+
+def test_missing_values_are_counted_for_both():
+    real = pd.DataFrame({"a": [1.0, 2.5, np.nan, 4.0], "b": ["x", "y", None, "x"]})
+    fake = pd.DataFrame({"a": [1.0, np.nan, np.nan, 4.0], "b": ["x", "y", "y", "x"]})
+    texts = words(marginals(real, fake))
+    assert "missing 25% real, 50% drawn" in texts and "missing 25% real, 0% drawn" in texts
+    assert "missing" not in " ".join(words(marginals(real.dropna(), real.dropna())))
+
+
+def test_rare_categories_are_gathered():
+    names = [name for i, name in enumerate("abcdef") for _ in range(12 - i)]
+    real, fake = pd.DataFrame({"x": names}), pd.DataFrame({"x": ["a", "new"]})
+    assert words(marginals(real, fake)) == ["a", "b", "c", "d", "others", "x"]
+    few = pd.DataFrame({"x": ["a", "b"]})
+    assert words(marginals(few, few)) == ["a", "b", "x"]
+    assert words(marginals(few, fake)) == ["a", "b", "others", "x"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([True, False, True]),
+        pd.Series([True, None, False], dtype="boolean"),
+        pd.Series([1, None, 3], dtype="Int64"),
+        pd.Series(pd.to_datetime(["2020-01-01", None, "2021-05-06"])),
+        pd.Series(pd.to_datetime(["2020-01-01", None, "2021-05-06"], utc=True)),
+        pd.Series(pd.to_timedelta([1, 2, 3], "h")),
+        pd.Series(["a", "b", None], dtype="category"),
+        pd.Series([np.nan, np.nan, np.nan]),
+        pd.Series([{}, [], None]),
+    ],
+)
+def test_all_kinds_of_columns_can_be_drawn(column):
+    frame = pd.DataFrame({"name": column})
+    texts = words(marginals(frame, frame))
+    assert texts[-1] == "name" and texts[-2].startswith("missing") == column.isna().any()
+
+
+def test_dates_are_written_as_days():
+    frame = pd.DataFrame({"when": pd.date_range("2001-01-01", "2009-01-01", 50)})
+    days = [word for word in words(marginals(frame, frame)) if word != "when"]
+    assert days and all(2000 <= pd.Timestamp(day).year <= 2010 for day in days)
+
+
+def test_wide_tables_say_what_is_left_out():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 23)))
+    picture = marginals(frame, frame)
+    assert picture.caption == "8 of 23 columns."
+    assert picture.alt == "Distributions of 0, 1, 2, 3, 4, 5, 6, 7: real and drawn"
+    assert marginals(frame.iloc[:, :8], frame.iloc[:, :8]).caption == ""
+
+
+# ---- losses -----------------------------------------------------------------------------------
+
+
+def test_losses_that_were_not_measured_or_not_finite_are_left_out():
+    history = [
+        {"step": 1, "loss": 3.0, "validation": None},
+        {"step": 2, "loss": 2.0, "validation": 2.5, "learning_rate": 0.1},
+        {"step": 3, "loss": float("nan")},
+    ]
+    picture = loss_curve(history)
+    assert picture.alt == "loss falls from 3 to 2 over 2 records"
+    assert words(picture)[-2:] == ["loss", "validation"]
+    assert "learning_rate" not in words(picture) and "step" in words(picture)
+
+
+def test_a_wide_loss_is_seen_on_a_logarithmic_axis():
+    wide = words(loss_curve([{"seconds": i, "loss": 10.0**-i} for i in range(5)]))
+    assert {"0.001", "0.1", "1", "seconds"} <= set(wide)
+    assert not any("$" in word for word in wide)
+
+
+def test_without_steps_or_seconds_records_are_counted():
+    assert "record" in words(loss_curve([{"loss": 1.0}, {"loss": 3.0}]))
+    assert loss_curve([{"loss": 1.0}, {"loss": 3.0}]).alt == "loss goes from 1 to 3 over 2 records"
+
+
+@pytest.mark.parametrize("history", [[{"step": 1}], [{"step": 1, "loss": None}]])
+def test_a_history_without_losses_is_refused(history):
+    with pytest.raises(ValueError, match="no finite loss"):
+        loss_curve(history)
+
+
+@pytest.mark.parametrize(
+    "name", ["loss a$_$", "loss \ud800", "loss <script>", "loss \x00", "loss 😀"]
+)
+def test_names_are_never_mathematics_nor_markup(name):
+    lines = [{"step": i, name: 1.0 / i, "loss": 1.0} for i in (1, 2)]
+    assert cut(name) in words(loss_curve(lines))

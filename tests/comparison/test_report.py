@@ -1,0 +1,724 @@
+import base64
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fromnoise.comparison.report import Material, results_csv, write_report
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onload='alert(1)",
+    "a$_$ and \\frac{",
+    "line\nbreak\ttab\r\x00\x1b[31m",
+    "\ud800 surrogate \udcff",
+    "\u202egnp.exe",
+    "{{ 7 * 7 }}{% raw %}",
+    "😀 données 数据",
+    "=HYPERLINK(0)",
+    "</style></svg>]]>&amp;",
+    "x" * 10_000,
+]
+COPYING, POLICY = "copying", "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+VOID = {"meta", "img", "source", "br", "path", "ellipse", "link", "input"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements in order, their attributes, the text in each."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.attributes, self.stack, self.texts, self.unbalanced = [], [], [], [], 0
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in VOID:
+            return
+        if not self.stack or self.stack.pop() != tag:
+            self.unbalanced += 1
+
+    def handle_data(self, data):
+        self.texts.append((self.stack[-1] if self.stack else "", data))
+
+    @property
+    def text(self):
+        return " ".join(" ".join(data for tag, data in self.texts if tag != "style").split())
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.attributes if name == tag]
+
+
+def metric(value, half=0.1, better="lower", target=None):
+    bounds = {"low": value - half, "high": value + half}
+    return {"value": value, **bounds, "n": 1000, "better": better, "target": target}
+
+
+def row(name, values, role="family", status="ok", reason=None, flags=(), **others):
+    return {
+        "name": name,
+        "role": role,
+        "family": name if role == "family" else None,
+        "arguments": {"budget": "2m", "random_state": 0} if role == "family" else {},
+        "status": status,
+        "reason": reason,
+        "flags": list(flags),
+        "metrics": values,
+        "seconds": {"budget": 120.0, "fit": 118.4, "sample": 0.82},
+        "parameters": 1_234_567,
+        "evaluations": 64,
+        "peak_memory_mb": 800.0,
+        **others,
+    }
+
+
+def numbers(kind, value):
+    """The metrics of a row that stands ``value`` above what real data reach."""
+    copying = metric(0.01 + value / 8, 0.04, "target", 0.0)
+    if kind == "vectors":
+        energy, sliced = metric(value / 100, 0.0009), metric(0.05 + value / 10, 0.013)
+        coverage = metric(0.95 - value / 5, 0.02, "higher")
+        return {
+            "energy_distance": energy,
+            "sliced_wasserstein": sliced,
+            "coverage": coverage,
+            COPYING: copying,
+        }
+    if kind == "table":
+        shapes = metric(0.99 - value / 20, 0.006, "higher")
+        return {
+            "column_shapes": shapes,
+            "c2st": metric(0.5 + value / 20, 0.017, "target", 0.5),
+            COPYING: copying,
+        }
+    return {"mmd (64 pixel components)": metric(value / 50, 0.002), COPYING: copying}
+
+
+def reference(name, kind, value, reason):
+    nothing = {"budget": None, "fit": None, "sample": None}
+    return row(
+        name,
+        numbers(kind, value),
+        "reference",
+        reason=reason,
+        seconds=nothing,
+        parameters=None,
+        evaluations=None,
+        peak_memory_mb=None,
+    )
+
+
+RANKED = {"vectors": "energy_distance", "table": "c2st", "images": "mmd (64 pixel components)"}
+
+
+def fabricated(kind, columns=None, shape=(2,), name="moons"):
+    """A report with each status, and families that are tied, copying, and far behind."""
+    values = {"flow": 0.12, "diffusion": 0.15, "gmm": 0.6, "vae": 1.4}
+    rows = [row(family, numbers(kind, value)) for family, value in reversed(values.items())]
+    rows[-1]["metrics"]["log_likelihood"] = metric(-1.234, 0.021, "higher")
+    rows[1]["metrics"]["log_likelihood"] = metric(-1.6, 0.03, "higher")
+    rows[1].update(parameters=412, evaluations=0)
+    rows += [
+        row("wgan-gp", numbers(kind, 22.0)),
+        row("gan", {}, status="diverged", reason="The critic's loss was NaN from step 812 on."),
+        row(
+            "big-ae",
+            {},
+            status="failed",
+            reason="MemoryError",
+            seconds=None,
+            parameters=None,
+            evaluations=None,
+        ),
+        row(
+            "parrot",
+            {**numbers(kind, 0.1), COPYING: metric(0.83, 0.05, "target", 0.0)},
+            flags=["copying"],
+        ),
+        reference("real", kind, 0.05, "held-out rows, one half against the other"),
+        reference("gaussian", kind, 4.0, "a single Gaussian"),
+        reference("copier", kind, 0.02, "training rows, handed out again"),
+    ]
+    why = (
+        f"flow has the lowest {RANKED[kind]}. The paired 95 % interval of its difference to "
+        "diffusion reaches zero, so the two are tied."
+    )
+    return {
+        "format": 1,
+        "data": {
+            "kind": kind,
+            "name": name,
+            "rows": 5000,
+            "shape": list(shape),
+            "columns": columns,
+            "label": None,
+        },
+        "protocol": {
+            "train_rows": 4000,
+            "held_out_rows": 1000,
+            "samples": 1000,
+            "budget": "2m",
+            "seeds": 1,
+            "random_state": 0,
+            "conditional": False,
+            "versions": {"fromnoise": "0.1", "torch": "2.13"},
+            "ranked_by": RANKED[kind],
+        },
+        "verdict": {"best": "flow", "tied": ["diffusion"], "why": why},
+        "rows": rows,
+    }
+
+
+def history(rng, steps=80):
+    x = np.arange(1, steps + 1)
+    loss = 0.4 + np.exp(-x / 15) + 0.02 * rng.normal(size=steps)
+    lines = [
+        {
+            "step": int(s) * 25,
+            "progress": s / steps,
+            "seconds": s * 1.5,
+            "loss": float(v),
+            "learning_rate": 1e-3,
+            "validation": None,
+        }
+        for s, v in zip(x, loss, strict=True)
+    ]
+    for line in lines[::10]:
+        line["validation"] = line["loss"] + 0.05
+    return lines
+
+
+def moons(rng, noise, n=800):
+    angle = rng.uniform(0, np.pi, n)
+    upper = rng.random(n) < 0.5
+    x = np.where(upper, np.cos(angle), 1 - np.cos(angle))
+    y = np.where(upper, np.sin(angle), 0.5 - np.sin(angle))
+    return np.stack([x, y], 1) + noise * rng.normal(size=(n, 2))
+
+
+def vectors(rng, noise, d=6, n=800):
+    return rng.normal(size=(n, 2)) @ np.ones((2, d)) + (0.5 + noise) * rng.normal(size=(n, d))
+
+
+def table(rng, noise, n=800):
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, n),
+            "income": np.exp(rng.normal(10, 0.5 + noise, n)).round(2),
+            "city": rng.choice(["Oslo", "Rome", "Lima", "Pune", "Kyiv", "Bonn", "Graz"], n),
+            "member": rng.random(n) < 0.3 + noise,
+            "since": pd.Timestamp("2015-01-01") + pd.to_timedelta(rng.integers(0, 3000, n), "D"),
+            "children": rng.poisson(1 + noise, n),
+        }
+    )
+    frame.loc[rng.random(n) < 0.1, "income"] = np.nan
+    return frame
+
+
+def pictures(rng, noise, n=80, side=16):
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    width = rng.uniform(0.2, 0.7, (n, 1, 1, 1))
+    ring = np.exp(-((np.hypot(x, y) - width) ** 2) / 0.02)
+    return np.clip(2 * ring - 1 + noise * rng.normal(size=ring.shape), -1, 1).astype(np.float32)
+
+
+def material(report, draw, labels=None):
+    """For all families that finished, worse draws the worse the family; and the real rows."""
+    rng = np.random.default_rng(0)
+    able = {"samples": True, "density": "exact", "encode": False, "conditional": True}
+    made = {}
+    for i, line in enumerate(report["rows"]):
+        if line["role"] == "family" and line["metrics"]:
+            samples, nearest = draw(rng, 0.1 * i), draw(rng, 0.0)
+            made[line["name"]] = Material(
+                samples, labels, history(rng), (samples[:8], nearest[:8]), able
+            )
+    return made, Material(draw(rng, 0.02), labels)
+
+
+def demo(kind, folder):
+    """Write one of the fabricated pages."""
+    labels = [str(i % 4) for i in range(80)] if kind == "labelled images" else None
+    draw, report = {
+        "moons": lambda: (moons, fabricated("vectors")),
+        "vectors": lambda: (vectors, fabricated("vectors", shape=(6,), name="six columns")),
+        "table": lambda: (
+            table,
+            fabricated("table", list(table(np.random.default_rng(0), 0)), (6,), "rides.csv"),
+        ),
+        "images": lambda: (pictures, fabricated("images", shape=(1, 16, 16), name="rings")),
+        "labelled images": lambda: (pictures, fabricated("images", shape=(1, 16, 16))),
+    }[kind]()
+    return write_report(folder, report, *material(report, draw, labels))
+
+
+KINDS = ["moons", "vectors", "table", "images", "labelled images"]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Each fabricated page, parsed."""
+    return {kind: Page(demo(kind, tmp_path_factory.mktemp("page"))) for kind in KINDS}
+
+
+def minimal(names, kind="vectors", **verdict):
+    rows = [row(name, numbers("vectors", 0.1 * (i + 1))) for i, name in enumerate(names)]
+    data = {
+        "kind": kind,
+        "name": names[0],
+        "rows": 10,
+        "shape": [2],
+        "columns": None,
+        "label": None,
+    }
+    verdict = {"best": None, "tied": [], "why": "Nothing.", **verdict}
+    return {"format": 1, "data": data, "protocol": {}, "verdict": verdict, "rows": rows}
+
+
+def written(tmp_path, report, material=None, real=None):
+    return Page(write_report(tmp_path, report, material or {}, real or Material(np.zeros((9, 2)))))
+
+
+def cells(page_path, name):
+    """The text of a row's cells in the table of metrics."""
+    text = page_path.read_text(encoding="utf-8")
+    section = text[text.index('id="numbers"') : text.index('id="samples"')]
+    line = next(tr for tr in section.split("<tr")[1:] if f'<span class="name">{name}<' in tr)
+    inside = [td.split("</td>")[0].partition(">")[2] for td in line.split("<td")[1:]]
+    return [" ".join(re.sub("<[^>]*>", " ", td).split()) for td in inside]
+
+
+# ---- the page as a whole ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_is_whole_and_asks_for_nothing(pages, kind):
+    page = pages[kind]
+    assert page.unbalanced == 0 and page.stack == []
+    assert {"script", "iframe", "link", "object", "embed", "form", "base"}.isdisjoint(page.tags)
+    policy = [m["content"] for m in page.of("meta") if "http-equiv" in m]
+    assert policy == [POLICY]
+    addresses = [a["src"] for a in page.of("img")] + [a["srcset"] for a in page.of("source")]
+    assert addresses and all(address.startswith("data:image/") for address in addresses)
+    assert all(a["href"].startswith("#") for a in page.of("a"))
+    style = "".join(data for tag, data in page.texts if tag == "style")
+    assert "url(" not in style and "@import" not in style
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_can_be_read_aloud(pages, kind):
+    page = pages[kind]
+    assert all(len(a["alt"]) > 10 for a in page.of("img"))
+    assert all(a.get("scope") in {"row", "col", "rowgroup"} for a in page.of("th"))
+    ids = [a["id"] for _, a in page.attributes if "id" in a]
+    assert len(ids) == len(set(ids))
+    labels = [a["aria-labelledby"] for _, a in page.attributes if "aria-labelledby" in a]
+    assert set(labels) <= set(ids)
+    assert {a["href"][1:] for a in page.of("a")} <= set(ids)
+
+
+def test_sections_come_in_the_order_of_the_questions(pages):
+    sections = [a["id"] for a in pages["moons"].of("section")]
+    assert sections == [
+        "verdict",
+        "numbers",
+        "samples",
+        "training",
+        "copying",
+        "abilities",
+        "protocol",
+        "trouble",
+    ]
+
+
+def test_first_words_are_the_verdict(pages):
+    text = pages["moons"].text
+    assert text.index("Use flow , or diffusion .") < text.index("flow has the lowest")
+    assert text.index("flow has the lowest") < text.index("The numbers")
+
+
+def test_no_verdict_is_said_too(tmp_path):
+    assert "No family can be recommended." in written(tmp_path, minimal(["gan"])).text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_and_reason_is_shown(pages, kind):
+    text = pages[kind].text
+    for name in (
+        "flow",
+        "diffusion",
+        "gmm",
+        "vae",
+        "wgan-gp",
+        "gan",
+        "big-ae",
+        "parrot",
+        "real",
+        "gaussian",
+        "copier",
+        "diverged",
+        "failed",
+        "MemoryError",
+        "NaN from step 812",
+    ):
+        assert name in text
+
+
+def test_figures_stand_for_each_family_and_for_real_data(pages):
+    captions = [a["alt"].partition(":")[0] for a in pages["images"].of("img")]
+    # A grid, a curve and the neighbours of each of six families that drew.
+    assert Counter(captions) == {"Real data": 1} | dict.fromkeys(
+        ("flow", "diffusion", "gmm", "vae", "wgan-gp", "parrot"), 3
+    )
+
+
+def test_what_went_wrong_is_said_with_its_reason(pages):
+    trouble = pages["moons"].text.partition("are not ranked.")[2]
+    assert "parrot copying The samples lie nearer to training rows" in trouble
+    assert "gan diverged The critic's loss was NaN from step 812 on." in trouble
+    assert "No reason" not in trouble and "vae" not in trouble
+
+
+def test_reports_carry_their_protocol(pages):
+    text = pages["table"].text
+    for entry in ("train rows 4000", "seeds 1", "conditional no", "versions · torch 2.13"):
+        assert entry in text
+    assert "flow(budget='2m', random_state=0)" in text
+
+
+# ---- the table of metrics ---------------------------------------------------------------------
+
+
+def test_numbers_are_written_with_the_digits_their_interval_supports(tmp_path):
+    report = minimal(["a", "b", "c", "d"])
+    values = [(0.123456, 0.0123), (0.5, 0.0001), (12.3456, 3.0), (2e9, 5e8)]
+    for line, (value, half) in zip(report["rows"], values, strict=True):
+        line["metrics"] = {"coverage": metric(value, half, "higher")}
+    path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    assert [cells(path, name)[0].replace(" (best)", "") for name in "abcd"] == [
+        "0.123 0.111 to 0.136",
+        "0.50000 0.49990 to 0.50010",
+        "12.3 9.3 to 15.3",
+        "2.0 × 10⁹ 1.5 × 10⁹ to 2.5 × 10⁹",
+    ]
+
+
+def test_small_columns_share_a_power_of_ten(tmp_path):
+    report = minimal(["a", "b", "c"])
+    for line, value in zip(report["rows"], (-0.0004, 0.0021, 0.0035), strict=True):
+        line["metrics"] = {"energy_distance": metric(value, 0.0003)}
+    path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    assert cells(path, "a")[0] == "−0.40 (best) −0.70 to −0.10"
+    assert "lower is better, in 10⁻³" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("better", "target", "best"),
+    [("lower", None, "a"), ("higher", None, "c"), ("target", 0.5, "b")],
+)
+def test_best_of_a_column_is_marked_once_and_only_among_ranked_rows(
+    tmp_path, better, target, best
+):
+    report = minimal(["a", "b", "c", "low", "high", "reference"])
+    for line, value in zip(report["rows"], (0.2, 0.51, 0.9, -5.0, 5.0, 0.5), strict=True):
+        line["metrics"] = {"m": metric(value, 0.01, better, target)}
+    report["rows"][3]["status"], report["rows"][4]["flags"] = "collapsed", ["copying"]
+    report["rows"][5]["role"] = "reference"
+    path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    marked = [r["name"] for r in report["rows"] if "(best)" in cells(path, r["name"])[0]]
+    assert marked == [best]
+
+
+def test_rows_are_sorted_by_the_ranking_metric_and_references_come_last(pages, tmp_path):
+    demo("table", tmp_path)
+    names = re.findall('<span class="name">([^<]*)<', (tmp_path / "index.html").read_text("utf-8"))
+    assert names[:11] == [
+        "flow",
+        "diffusion",
+        "gmm",
+        "vae",
+        "wgan-gp",
+        "parrot",
+        "gan",
+        "big-ae",
+        "real",
+        "gaussian",
+        "copier",
+    ]
+    header = re.findall(r'<th scope="col">([^<]*)<', (tmp_path / "index.html").read_text("utf-8"))
+    assert header[1] == "c2st"  # ranked by it, though another metric comes first in the report
+
+
+def bars(path):
+    """Of each metric cell, the ends and the middle of its bar, or the side of an arrow."""
+    text = path.read_text(encoding="utf-8")
+    spans = re.findall(r'"span" d="M([\d.]+) 6H([\d.]+)"/><path class="dot" d="M([\d.]+) ', text)
+    return [tuple(map(float, span)) for span in spans], text.count('class="arrow"')
+
+
+def test_bars_share_the_scale_of_their_column(tmp_path):
+    report = minimal(["a", "b", "c"])
+    for line, value in zip(report["rows"], (1.0, 2.0, 3.0), strict=True):
+        line["metrics"] = {"m": metric(value, 0.5)}
+    path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    spans, arrows = bars(path)
+    # From 0.5 to 3.5 and a margin of a twentieth: a unit is 100 / 3.3.
+    assert arrows == 0
+    np.testing.assert_allclose(spans[0], np.array([0.15, 1.15, 0.65]) / 3.3 * 100, atol=0.01)
+    np.testing.assert_allclose(np.diff([s[2] for s in spans]), 100 / 3.3, atol=0.02)
+
+
+def test_a_value_far_away_gets_an_arrow_and_does_not_squeeze_the_others(tmp_path):
+    report = minimal(["a", "b", "c", "d"])
+    for line, value in zip(report["rows"], (1.0, 2.0, 3.0, 1e6), strict=True):
+        line["metrics"] = {"m": metric(value, 0.5)}
+    spans, arrows = bars(write_report(tmp_path, report, {}, Material(np.zeros((9, 2)))))
+    assert arrows == 1 and len(spans) == 3
+    assert spans[2][2] - spans[0][2] > 15
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf")])
+def test_missing_numbers_are_dashes(tmp_path, bad):
+    report = minimal(["a", "b"])
+    report["rows"][0]["metrics"] = {"m": {**metric(1.0), "value": bad}}
+    report["rows"][0] |= {
+        "seconds": {"fit": bad, "sample": None},
+        "parameters": bad,
+        "evaluations": None,
+    }
+    report["rows"][1]["metrics"] = {"m": {**metric(1.0), "low": bad}}
+    path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    assert cells(path, "a") == ["–"] * 5
+    assert cells(path, "b")[0] == "1.00 (best)"
+
+
+def test_costs_are_written_for_people(tmp_path):
+    report = minimal(["a", "b"])
+    report["rows"][0] |= {
+        "seconds": {"fit": 0.031, "sample": 119.6},
+        "parameters": 999,
+        "evaluations": 12_345,
+    }
+    report["rows"][1] |= {
+        "seconds": {"fit": 754.0, "sample": 7384.0},
+        "parameters": 45_600_000,
+        "evaluations": 1,
+    }
+    path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    assert cells(path, "a")[-4:] == ["0.031 s", "120 s", "999", "12.3 k"]
+    assert cells(path, "b")[-4:] == ["12 min 34 s", "2 h 03 min", "45.6 M", "1"]
+
+
+def test_twelve_families_fit(tmp_path):
+    names = [f"family-{i:02d}" for i in range(12)]
+    page = written(tmp_path, minimal(names, best=names[0], tied=names[1:]))
+    assert page.unbalanced == 0 and all(name in page.text for name in names)
+
+
+# ---- hostile text -----------------------------------------------------------------------------
+
+
+def hostile_report(kind):
+    report = minimal(HOSTILE, kind, best=HOSTILE[0], tied=HOSTILE[1:3], why=" ".join(HOSTILE[:9]))
+    report["data"] |= {
+        "columns": HOSTILE,
+        "label": HOSTILE[1],
+        "shape": [len(HOSTILE)],
+        "notes": HOSTILE,
+    }
+    report["protocol"] = {text: HOSTILE for text in HOSTILE} | {"ranked_by": HOSTILE[0]}
+    for line, text in zip(report["rows"], HOSTILE, strict=True):
+        values = {text: metric(1.0) for text in HOSTILE}
+        line |= {
+            "family": text,
+            "arguments": {text: text},
+            "status": text,
+            "reason": text,
+            "flags": [text],
+            "metrics": values,
+        }
+    return report
+
+
+def hostile_material(samples):
+    able = {text: text for text in HOSTILE}
+    lines = [{"step": i, **{f"loss {text}": 1.0 / i for text in HOSTILE}} for i in range(1, 5)]
+    labels = [HOSTILE[i % len(HOSTILE)] for i in range(len(samples))]
+    pair = (samples[:4], samples[4:8])
+    return {text: Material(samples, labels, lines, pair, able) for text in HOSTILE[:3]}
+
+
+def hostile_samples(kind):
+    rng = np.random.default_rng(0)
+    if kind == "images":
+        return pictures(rng, 0.1, 24, 8)
+    if kind == "vectors":
+        return rng.normal(size=(24, len(HOSTILE)))
+    columns = {name: [HOSTILE[(i + j) % 12] for i in range(24)] for j, name in enumerate(HOSTILE)}
+    # Text with surrogates cannot be of pandas's own string type.
+    return pd.DataFrame(
+        np.array(list(columns.values()), object).T,
+        columns=pd.Index(HOSTILE, dtype=object),
+        dtype=object,
+    )
+
+
+@pytest.mark.parametrize("kind", ["vectors", "table", "images"])
+def test_hostile_names_neither_run_nor_break_the_page(tmp_path, kind):
+    samples = hostile_samples(kind)
+    labels = [HOSTILE[i % 12] for i in range(24)]
+    path = write_report(
+        tmp_path, hostile_report(kind), hostile_material(samples), Material(samples, labels)
+    )
+    page = Page(path)
+    assert page.unbalanced == 0 and page.stack == [] and "script" not in page.tags
+    assert not [key for _, a in page.attributes for key in a if key.startswith("on")]
+    assert {a.get("src", "data:")[:5] for _, a in page.attributes} == {"data:"}
+    assert "<script>alert(1)</script>" in page.text and "{{ 7 * 7 }}" in page.text
+    assert "could not be drawn" not in page.text
+    assert "x" * 1300 not in page.text and "x" * 20 in page.text
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e\ud800-\udfff]", page.text)
+
+
+def test_hostile_names_in_figures_are_well_formed_svg(tmp_path):
+    samples = hostile_samples("table")
+    page = written(tmp_path, hostile_report("table"), hostile_material(samples), Material(samples))
+    svgs = [a["src"] for a in page.of("img") if a["src"].startswith("data:image/svg")]
+    assert len(svgs) == 6
+    for uri in svgs:
+        text = base64.b64decode(uri.partition(",")[2]).decode()
+        tags = re.findall(r"<([a-zA-Z]+)", text)
+        assert "script" not in tags and not re.search(r"\son\w+=\"", text)
+        ElementTree.fromstring(text)
+
+
+def test_a_figure_that_fails_becomes_a_note(tmp_path):
+    report = minimal(["good", "bad"])
+    samples = np.random.default_rng(0).normal(size=(30, 2))
+    fine = Material(samples, history=[{"step": 1, "loss": 1.0}])
+    broken = Material(
+        "nonsense", history=[{"step": 1, "loss": "<b>?"}], neighbours=(samples, object())
+    )
+    page = written(tmp_path, report, {"good": fine, "bad": broken}, Material(samples))
+    assert page.text.count("could not be drawn") == 3
+    alts = [a["alt"] for a in page.of("img")]
+    assert sum(alt.startswith("good") for alt in alts) == 2
+    assert "b" not in page.tags
+
+
+def test_real_rows_that_cannot_be_drawn_do_not_lose_the_report(tmp_path):
+    report = minimal(["a"])
+    page = written(tmp_path, report, {"a": Material(np.zeros((3, 2)))}, Material("nonsense"))
+    assert "could not be drawn" in page.text and "The numbers" in page.text
+
+
+def test_an_older_page_is_replaced(tmp_path):
+    (tmp_path / "index.html").write_text("old")
+    written(tmp_path, minimal(["a"]))
+    assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text("utf-8") != "old"
+
+
+# ---- results.csv ------------------------------------------------------------------------------
+
+
+def test_results_hold_every_number_of_every_row():
+    report = fabricated("vectors")
+    lines = list(csv.DictReader(io.StringIO(results_csv(report))))
+    assert [line["name"] for line in lines] == [line["name"] for line in report["rows"]]
+    for line, original in zip(lines, report["rows"], strict=True):
+        for name, result in original["metrics"].items():
+            assert float(line[name]) == result["value"]
+            assert float(line[f"{name}_low"]) == result["low"]
+            assert float(line[f"{name}_high"]) == result["high"]
+        assert line["seconds_fit"] == ("118.4" if (original["seconds"] or {}).get("fit") else "")
+    assert json.loads(lines[0]["arguments"]) == report["rows"][0]["arguments"]
+    assert lines[5]["energy_distance"] == ""
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_text_is_never_a_formula_and_numbers_are_never_text(start):
+    name = f"{start}cmd|' /C calc'!A0"
+    report = {"rows": [{"name": name, "reason": name, "metrics": {name: metric(-1.5)}}]}
+    header, line = csv.reader(io.StringIO(results_csv(report), newline=""))
+    assert line[0] == line[5] == "'" + name
+    assert header[-3] == "'" + name and line[-3:] == ["-1.5", "-1.6", "-1.4"]
+
+
+def test_what_is_no_number_is_an_empty_cell():
+    values = {"value": float("nan"), "low": float("-inf"), "high": None}
+    text = results_csv({"rows": [{"name": "\ud800", "metrics": {"m": values}}]})
+    assert text.splitlines()[1].startswith("\\ud800,") and text.encode()
+    assert text.splitlines()[1].endswith(",,,")
+
+
+# ---- in a browser -----------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=390,800",
+    "--dump-dom",
+]
+# A page is measured from outside: the report itself may not run scripts.
+MEASURE = """<!doctype html><body><iframe src="index.html" width="{width}" height="900"></iframe>
+<script>onload = () => {{
+  const inside = document.querySelector("iframe").contentDocument;
+  const loaded = performance.getEntriesByType("resource").map(entry => entry.name);
+  const within = document.querySelector("iframe").contentWindow.performance
+    .getEntriesByType("resource").map(entry => entry.name);
+  const pictures = [...inside.images].map(image => image.naturalWidth);
+  const names = [...inside.querySelectorAll(".name")].map(node => node.textContent);
+  const overflow = inside.documentElement.scrollWidth - inside.documentElement.clientWidth;
+  document.body.textContent = JSON.stringify({{loaded, within, pictures, names, overflow}});
+}}</script>"""
+
+
+def browse(folder, page):
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed, and CI must open the report in a browser.")
+        pytest.skip("chromium is not installed")
+    profile = ["--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}"]
+    command = [CHROMIUM, *FLAGS, *profile, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_browser_shows_every_row_and_fetches_nothing(tmp_path, width):
+    demo("table", tmp_path)
+    outside = Path(tmp_path / "measure.html")
+    outside.write_text(MEASURE.format(width=width))
+    body = browse(tmp_path, outside).partition("<body>")[2].partition("</body>")[0]
+    seen = json.loads(body)
+    assert {"flow", "gan", "big-ae", "parrot", "real", "copier"} <= set(seen["names"])
+    assert len(seen["pictures"]) == 12 and min(seen["pictures"]) > 0
+    addresses = seen["loaded"] + seen["within"]
+    assert all(address.startswith(("data:", "file:///")) for address in addresses)
+    assert not [a for a in seen["within"] if not a.startswith("data:")]
+    assert seen["overflow"] <= 0

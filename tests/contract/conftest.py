@@ -1,0 +1,13 @@
+r"""Every test here runs for each family and kind of data that it names."""
+
+import pytest
+from contract_cases import CASES
+
+from fromnoise import families
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "family" in metafunc.fixturenames:
+        metafunc.parametrize("family", list(families.FAMILIES))
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", list(CASES))

@@ -1,0 +1,286 @@
+r"""What every family promises, on every kind of data, with and without labels."""
+
+import copy
+import random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from contract_cases import CASES, CLASSES, N, NUMBERS, fitted, make
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fromnoise as fn
+from fromnoise import families
+from fromnoise.data import n_rows, take
+
+
+def plain(X: Any) -> np.ndarray:
+    r"""Return rows as one array that can be compared bit by bit."""
+    if isinstance(X, pd.DataFrame):
+        return X.astype(str).to_numpy()
+    return X.numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
+
+
+def equal(a: Any, b: Any) -> bool:
+    return plain(a).shape == plain(b).shape and bool((plain(a) == plain(b)).all())
+
+
+def test_every_registered_family_is_under_contract() -> None:
+    assert {families.PRESETS[name][0] for name in families.PRESETS} == set(families.FAMILIES)
+    assert all(make(name).family == name for name in families.FAMILIES)
+
+
+def test_input_is_never_modified(family: str, case: str) -> None:
+    X, y = copy.deepcopy((CASES[case].X, CASES[case].y))
+    model = make(family).fit(X, y)
+    if hasattr(model, "score_samples"):
+        model.score_samples(X, y)
+    if hasattr(model, "encode"):
+        model.encode(X, y)
+    assert equal(X, CASES[case].X)
+    assert y is None or equal(y, CASES[case].y)
+
+
+def test_global_random_states_are_untouched(family: str, case: str) -> None:
+    before = (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state())
+    model = make(family).fit(CASES[case].X, CASES[case].y)
+    model.sample(3)
+    after = (random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state())
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+
+
+def test_an_int_seed_repeats_and_none_does_not(family: str, case: str) -> None:
+    model = fitted(family, case)
+    assert equal(model.sample(5, random_state=3), model.sample(5, random_state=3))
+    assert not equal(model.sample(5, random_state=3), model.sample(5, random_state=4))
+    assert not equal(model.sample(5), model.sample(5))
+
+
+def test_the_same_seed_fits_the_same_model(family: str, case: str) -> None:
+    again = make(family).fit(CASES[case].X, CASES[case].y)
+    assert equal(again.sample(5, random_state=0), fitted(family, case).sample(5, random_state=0))
+
+
+def test_the_first_rows_do_not_depend_on_how_many_are_drawn(family: str, case: str) -> None:
+    model = fitted(family, case)
+    many = model.sample(1030, random_state=1)
+    for k in (1, 7, 1025):
+        assert equal(model.sample(k, random_state=1), take(many, np.arange(k)))
+
+
+def test_sample_iter_yields_the_rows_of_sample(family: str, case: str) -> None:
+    model = fitted(family, case)
+    blocks = list(model.sample_iter(1030, random_state=1))
+    many = model.sample(1030, random_state=1)
+    assert [n_rows(block) for block in blocks] == [1024, 6]
+    assert equal(blocks[1], take(many, np.arange(1024, 1030)))
+
+
+def test_samples_come_back_as_the_data_came(family: str, case: str) -> None:
+    X = CASES[case].X
+    drawn = fitted(family, case).sample(4, random_state=0)
+    assert type(drawn) is type(X)
+    if isinstance(X, pd.DataFrame):
+        assert list(drawn.columns) == list(X.columns)
+        assert (drawn.dtypes == X.dtypes).all()
+    else:
+        assert drawn.dtype == X.dtype
+        assert drawn.shape[1:] == X.shape[1:]
+
+
+def test_a_row_alone_scores_and_codes_as_in_a_batch(family: str, case: str) -> None:
+    model, X, y = fitted(family, case), CASES[case].X, CASES[case].y
+    one = np.array([17])
+    label = None if y is None else take(y, one)
+    if hasattr(model, "score_samples"):
+        assert model.score_samples(X, y)[17] == model.score_samples(take(X, one), label)[0]
+    if hasattr(model, "encode"):
+        assert equal(model.encode(X, y)[17:18], model.encode(take(X, one), label))
+
+
+def test_order_of_rows_does_not_matter(family: str, case: str) -> None:
+    model, X, y = fitted(family, case), CASES[case].X, CASES[case].y
+    back = np.arange(N)[::-1]
+    if hasattr(model, "score_samples"):
+        label = None if y is None else take(y, back)
+        assert equal(model.score_samples(take(X, back), label)[::-1], model.score_samples(X, y))
+
+
+def test_decode_inverts_encode(family: str, case: str) -> None:
+    model, X, y = fitted(family, case), CASES[case].X, CASES[case].y
+    if not hasattr(model, "encode"):
+        pytest.skip("no codes")
+    z = model.encode(X, y)
+    assert z.shape[0] == N
+    assert np.isfinite(z).all()
+    back = model.decode(z, y)
+    if isinstance(X, pd.DataFrame):
+        for name in X.select_dtypes(["category", "bool"]):
+            assert (back[name].to_numpy() == X[name].to_numpy()).all()
+    else:
+        x = plain(X).astype(float)
+        assert np.abs(plain(back) - x).max() <= 1e-3 * (np.ptp(x) + 1) + 0.5 * (plain(X).dtype.kind in "iu")
+
+
+def test_saved_and_loaded_models_are_the_same(family: str, case: str, tmp_path: Any) -> None:
+    model, X, y = fitted(family, case), CASES[case].X, CASES[case].y
+    loaded = fn.load(model.save(tmp_path / "run"))
+    assert type(loaded) is type(model)
+    assert equal(loaded.sample(5, random_state=2), model.sample(5, random_state=2))
+    assert type(loaded.sample(2)) is type(model.sample(2))
+    if hasattr(model, "score_samples"):
+        assert equal(loaded.score_samples(X, y), model.score_samples(X, y))
+    if hasattr(model, "encode"):
+        assert equal(loaded.encode(X, y), model.encode(X, y))
+    kept = {k: v for k, v in model.get_params().items() if k != "callbacks"}
+    assert {k: v for k, v in loaded.get_params().items() if k != "callbacks"} == kept
+    with pytest.raises(FileExistsError, match="exists"):
+        model.save(tmp_path / "run")
+    model.save(tmp_path / "run", overwrite=True)
+
+
+def test_refitting_forgets(family: str) -> None:
+    fresh = make(family).fit(CASES["vectors"].X)
+    used = make(family).fit(CASES["vectors-classes"].X, CLASSES).fit(CASES["vectors"].X)
+    assert equal(used.sample(5, random_state=0), fresh.sample(5, random_state=0))
+    assert vars(used).keys() == vars(fresh).keys()
+
+
+def test_clone_params_and_repr(family: str) -> None:
+    model = make(family)
+    params = model.get_params()
+    assert clone(model).get_params() == params
+    assert set(params) == {*type(model)._get_param_names()}
+    assert type(model).__name__ in repr(model)
+    assert model.set_params(random_state=5).random_state == 5
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        model.set_params(no_such_argument=1)
+
+
+def test_constructors_take_keywords_only_and_store_them_untouched(family: str) -> None:
+    with pytest.raises(TypeError):
+        families.FAMILIES[family]("auto")
+    budget = object()
+    assert make(family, budget=budget).budget is budget
+
+
+@pytest.mark.parametrize("method", ["sample", "score_samples", "encode", "save", "sample_iter"])
+def test_nothing_works_before_fit(family: str, method: str, tmp_path: Any) -> None:
+    model = make(family)
+    if not hasattr(model, method):
+        return
+    argument: dict[str, Any] = {"sample": 1, "save": tmp_path / "x", "sample_iter": 1}
+    with pytest.raises(NotFittedError):
+        result = getattr(model, method)(argument.get(method, CASES["vectors"].X))
+        list(result)
+
+
+@pytest.mark.parametrize("name", ["score_samples", "score", "encode", "decode", "transform"])
+def test_what_a_model_cannot_do_is_absent_and_says_why(family: str, case: str, name: str) -> None:
+    model = fitted(family, case)
+    if hasattr(model, name):
+        return
+    with pytest.raises(AttributeError, match=rf"(?s){type(model).__name__} has no {name}.*has"):
+        getattr(model, name)
+
+
+def test_labels_choose_the_distribution(family: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    X = rng.normal(size=(400, 2)) * 0.3 + np.where(y, 3, -3)[:, None]
+    model = make(family, **({"budget": "300 steps"} if family != "gmm" else {})).fit(X, y)
+    assert (model.sample(50, y=1, random_state=0).mean(0) > 1).all()
+    assert (model.sample(50, y=0, random_state=0).mean(0) < -1).all()
+    drawn, labels = model.sample(200, random_state=0, return_y=True)
+    assert labels.dtype == y.dtype
+    assert 0.3 < labels.mean() < 0.7
+    assert ((drawn.mean(1) > 0) == labels).mean() > 0.9
+
+
+def test_labels_may_be_one_for_all_or_one_a_row(family: str) -> None:
+    model = fitted(family, "vectors-classes")
+    each = model.sample(3, y=np.array(["a", "a", "a"]), random_state=0)
+    assert equal(model.sample(3, y="a", random_state=0), each)
+    with pytest.raises(fn.DataError, match="'z'"):
+        model.sample(3, y="z")
+    with pytest.raises(fn.DataError, match="3"):
+        model.sample(3, y=np.array(["a", "b"]))
+    with pytest.raises(fn.DataError, match="without labels"):
+        fitted(family, "vectors").sample(3, y="a")
+
+
+def test_classes_are_summed_where_no_label_is_given(family: str) -> None:
+    model, X = fitted(family, "vectors-classes"), CASES["vectors"].X
+    each = np.stack([model.score_samples(X, np.full(N, label)) for label in "abc"])
+    share = np.array([(CLASSES == label).mean() for label in "abc"])[:, None]
+    total = np.log((share * np.exp(each)).sum(0))
+    np.testing.assert_allclose(model.score_samples(X), total, rtol=1e-6)
+
+
+def test_continuous_labels_are_one_vector_for_all_or_one_a_row(family: str) -> None:
+    model = fitted(family, "vectors-numbers")
+    assert equal(
+        model.sample(3, y=NUMBERS[0], random_state=0),
+        model.sample(3, y=np.tile(NUMBERS[0], (3, 1)), random_state=0),
+    )
+
+
+def test_scores_are_in_the_units_of_the_data(family: str) -> None:
+    X = CASES["vectors"].X
+    wide = make(family).fit(1000 * X)
+    shift = wide.score_samples(1000 * X) - fitted(family, "vectors").score_samples(X)
+    tolerance = 1e-8 if family == "gmm" else 1e-3  # networks see float32
+    np.testing.assert_allclose(shift, -3 * np.log(1000), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"budget": "soon"}, "budget"),
+        ({"missing": "modle"}, "Did you mean 'model'"),
+        ({"random_state": -1}, "random_state"),
+    ],
+)
+def test_bad_arguments_are_refused_before_training(
+    family: str, bad: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(family, **bad).fit(CASES["vectors"].X)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, True, "3"])
+def test_a_bad_number_of_samples_is_refused(family: str, n: Any) -> None:
+    with pytest.raises(ValueError, match="n_samples"):
+        fitted(family, "vectors").sample(n)
+
+
+def test_grid_search_and_pipeline(family: str) -> None:
+    X = CASES["vectors"].X
+    name = {"gmm": "n_components", "flow": "batch_size"}[family]
+    search = GridSearchCV(make(family), {name: [1, 16]}, cv=2).fit(X)
+    assert search.best_params_[name] in (1, 16)
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", make(family))]).fit(X)
+    assert np.isfinite(pipeline.score_samples(X)).all()
+    assert np.isfinite(pipeline.score(X))
+
+
+def test_transform_is_encode_in_a_pipeline(family: str) -> None:
+    model = fitted(family, "vectors")
+    if not hasattr(model, "transform"):
+        pytest.skip("no codes")
+    X = CASES["vectors"].X
+    assert equal(model.transform(X), model.encode(X))
+    assert equal(model.inverse_transform(model.encode(X)), model.decode(model.encode(X)))
+
+
+@parametrize_with_checks([make(name) for name in families.FAMILIES])
+def test_scikit_learn_agrees(estimator: Any, check: Any) -> None:
+    check(estimator)
