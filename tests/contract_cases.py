@@ -63,9 +63,9 @@ CASES = {
     "vectors-numbers": Case(_vectors(), NUMBERS),
     "table": Case(_table()),
     "table-classes": Case(_table().drop(columns="city"), _table()["city"]),
-    "images-uint8": Case(_images((5, 7), "uint8")),
-    "images-colour": Case(_images((6, 5, 3), "uint8"), np.arange(N) % 3),
-    "images-float": Case(_images((4, 4), "float32")),
+    "images-uint8": Case(_images((3, 5), "uint8")),
+    "images-colour": Case(_images((5, 6, 3), "uint8"), np.arange(N) % 3),
+    "images-float": Case(_images((2, 3), "float32")),
 }
 
 

@@ -82,7 +82,7 @@ def write_bundle(path: str | Path, tree: Tree, *, overwrite: bool = False) -> Pa
     # What could not be read again must not replace what can.
     _check_header(payload, folder / name)
     _check_depth(manifest, folder / _MANIFEST)
-    if not folder.exists():
+    if not folder.is_dir():
         folder.mkdir(parents=True)
         _sync_folder(folder.parent)
     _replace_synced(folder / name, payload)
@@ -213,7 +213,7 @@ def _finite_float(text: str) -> float:
 
 
 def _check_depth(value: Any, path: Path) -> None:
-    layer, depth = [value], 0
+    layer, depth = [value] if isinstance(value, dict | list) else [], 0
     while layer:
         depth += 1
         if depth > _MAX_DEPTH:

@@ -408,14 +408,15 @@ def test_reports_carry_their_protocol(pages):
 
 
 def test_numbers_are_written_with_the_digits_their_interval_supports(tmp_path):
-    report = minimal(["a", "b", "c", "d"])
-    values = [(0.123456, 0.0123), (0.5, 0.0001), (12.3456, 3.0), (2e9, 5e8)]
+    report = minimal(["a", "b", "c", "d", "e"])
+    values = [(0.123456, 0.0123), (0.5, 0.0001), (0.5, 0.06), (12.3456, 3.0), (2e9, 5e8)]
     for line, (value, half) in zip(report["rows"], values, strict=True):
         line["metrics"] = {"coverage": metric(value, half, "higher")}
     path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
-    assert [cells(path, name)[0].replace(" (best)", "") for name in "abcd"] == [
+    assert [cells(path, name)[0].replace(" (best)", "") for name in "abcde"] == [
         "0.123 0.111 to 0.136",
         "0.50000 0.49990 to 0.50010",
+        "0.500 0.440 to 0.560",
         "12.3 9.3 to 15.3",
         "2.0 × 10⁹ 1.5 × 10⁹ to 2.5 × 10⁹",
     ]

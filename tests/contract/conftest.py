@@ -9,5 +9,6 @@ from fromnoise import families
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "family" in metafunc.fixturenames:
         metafunc.parametrize("family", list(families.FAMILIES))
-    if "case" in metafunc.fixturenames:
+    marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "case" in metafunc.fixturenames and "case" not in marks:
         metafunc.parametrize("case", list(CASES))

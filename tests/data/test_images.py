@@ -372,6 +372,13 @@ def test_d6_animated_files_are_refused(folder, name):
     assert "is animated" in listed(folder, f"cat/{name}")
 
 
+def test_d6_a_photograph_with_a_thumbnail_behind_it_is_none(tmp_path):
+    picture().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[picture(size=(4, 3))])
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.format == "MPO" and image.is_animated
+    assert load(tmp_path).X.shape == (1, 6, 8, 3)
+
+
 def test_d7_other_content_and_other_formats_are_refused_by_name(folder):
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n"
     for name, content, reason in [

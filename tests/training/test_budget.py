@@ -1,8 +1,11 @@
 r"""Budgets: what is read, what is refused, and progress on a clock that tests can move."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from fromnoise.training import Budget, Clock, budget as module
+from fromnoise.training import Budget, Clock
+from fromnoise.training import budget as module
 
 
 @pytest.mark.parametrize(
@@ -65,8 +68,7 @@ def test_steps_of_a_budget(budget, n, size, steps):
 def clock_at(monkeypatch):
     r"""Move the monotonic clock by hand; the wall clock may not be asked."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(module.time, "time", None)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def move(seconds):
         now[0] = 100.0 + seconds

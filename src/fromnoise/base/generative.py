@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
-from sklearn.utils import Tags
+from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted
 
 from fromnoise import data
@@ -427,6 +427,8 @@ class GenerativeModel(BaseEstimator, ABC):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.estimator_type = "density_estimator"
+        if hasattr(self, "transform"):
+            tags.transformer_tags = TransformerTags(preserves_dtype=[])
         tags.input_tags.allow_nan = self.missing == "model"
         return tags
 

@@ -79,8 +79,15 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
 
 
 def _log_p(model: GenerativeModel, split: Split) -> np.ndarray | None:
-    r"""Return log p(x) of held-out rows, where it is a density of continuous columns."""
-    if not hasattr(model, "score_samples") or not model.encoding_.is_continuous:
+    r"""Return log p(x) of held-out rows, where it is a density of continuous columns.
+
+    Not for images: pixels are rounded, and the density of rounded numbers is a matter of how
+    much a model is smoothed.
+    """
+    encoding = model.encoding_
+    if encoding.kind == "images" or not encoding.is_continuous:
+        return None
+    if not hasattr(model, "score_samples"):
         return None
     index = np.arange(min(SCORED_ROWS, data.n_rows(split.test)))
     y = None if split.test_y is None else data.take(split.test_y, index)

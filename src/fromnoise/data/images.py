@@ -433,7 +433,6 @@ def _pixels(image: "Image.Image", size: tuple[int, int] | None) -> Array:
     # A phone's MPO is a still JPEG with a second picture, such as a thumbnail, behind it.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise ValueError("is animated: save one frame of it")
-    image.load()
     plain = _converted(ImageOps.exif_transpose(image))
     if size is not None:
         plain = ImageOps.fit(plain, size[::-1], Resampling.LANCZOS)

@@ -937,9 +937,9 @@ class TableEncoding(FlatEncoding):
         return X[[role.label for role in self.roles]]
 
     def _check_names(self, names: list[Label]) -> None:
-        fitted = [role.label for role in self.roles]
-        extra = [shown(name) for name in names if name not in fitted]
-        lost = [shown(name) for name in fitted if name not in names]
+        fitted, given = {role.label: None for role in self.roles}, dict.fromkeys(names)
+        extra = [shown(name) for name in given if name not in fitted]
+        lost = [shown(name) for name in fitted if name not in given]
         if extra or lost:
             unseen = f" Feature names unseen at fit time: {', '.join(extra[:5])}." * bool(extra)
             gone = f" Feature names seen at fit time, yet now missing: {', '.join(lost[:5])}."
@@ -954,7 +954,7 @@ class TableEncoding(FlatEncoding):
         codes = np.zeros((len(X), len(self.cardinalities)), np.int64)
         observed = np.ones(values.shape, bool)
         for role, (value, part) in zip(self.roles, self.layout, strict=True):
-            column = _in_unit_of(column_of(X[role.label], role.label), _spec(role))
+            column = _aligned(role, column_of(X[role.label], role.label))
             if isinstance(role, Levels):
                 code = role.encode(column)
             else:
@@ -1037,14 +1037,20 @@ def _kind(role: Levels | Numbers) -> Kind:
 
 
 def _comparable(role: Levels | Numbers, column: Column) -> Column:
-    kind, numeric = _kind(role), ("integer", "real", "boolean")
+    kind, spec, numeric = _kind(role), _spec(role), ("integer", "real", "boolean")
     same = kind == column.kind or (kind in numeric and column.kind in numeric)
-    if not (same or _gaps(column).all()) or ("zone" in _spec(role)) != ("zone" in column.spec):
-        raise DataError(
-            f"Column {shown(role.label)} held {kind} values in fit, now {column.kind} values "
-            f"of dtype {column.spec['dtype']}: convert it to the dtype of fit, "
-            f"{_spec(role)['dtype']}."
-        )
+    if _gaps(column).all() or (same and ("zone" in spec) == ("zone" in column.spec)):
+        return _aligned(role, column)
+    raise DataError(
+        f"Column {shown(role.label)} held {kind} values in fit, now {column.kind} values of dtype "
+        f"{column.spec['dtype']}: convert it to the dtype of fit, {spec['dtype']}."
+    )
+
+
+def _aligned(role: Levels | Numbers, column: Column) -> Column:
+    r"""Return dates in the unit of fit, and a column without entries as NaN."""
+    if column.kind != _kind(role) and column.missing.all():
+        return Column(np.full(len(column), np.nan), column.missing, "real", column.spec)
     return _in_unit_of(column, _spec(role))
 
 

@@ -893,7 +893,8 @@ def _cholesky(square: Tensor) -> Tensor:
             " a component. Raise reg_covar, lower n_components, or use"
             ' covariance_type="diag".'
         )
-    return factor
+    # LAPACK's order of columns; a loaded model must have the same to the bit.
+    return factor.contiguous()
 
 
 def _checked_weight(weight: Any, n: int) -> Tensor:

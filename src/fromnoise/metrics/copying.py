@@ -8,8 +8,13 @@ rows than to one of the held-out rows, ties half,
     copying = (s - p₀)/(1 - p₀)        0 for fresh rows, 1 for copies, below 0 for rows that keep
                                        away from the training rows
 
-This is the "distance to the closest record" share test (Platzer & Reutterer 2021), put on a scale
-that does not depend on the sizes of the sets.
+This is the share test of distances to the closest record (Platzer & Reutterer 2021) on a scale
+that does not depend on the sizes of the sets. Fakes with one nearest row share its luck: were it
+in the other set, they would all count for that. So what is independent is the rows with the fakes
+that are nearest to them, and the jackknife leaves out groups of those. With w_j the share of fakes
+that row j of the N = n_t + n_h has, shuffling the rows between the two sets gives s the variance
+p₀ (1 - p₀)(Σ_j w_j² - 1/N): that of 1/(Σ_j w_j² - 1/N) independent fakes, or of all if those
+are fewer.
 """
 
 __all__ = ["copying"]
@@ -18,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from fromnoise.metrics.pairs import checked, group_of, kth, nearest_by_group
-from fromnoise.metrics.result import Result, half_count, halved, share_interval, summarise
+from fromnoise.metrics.pairs import checked, nearest
+from fromnoise.metrics.result import GROUPS, Result, share_interval, summarise
 
 
 def copying(train: Any, held_out: Any, fake: Any) -> Result:
@@ -34,7 +39,7 @@ def copying(train: Any, held_out: Any, fake: Any) -> Result:
         The number, 0 for fresh rows (the target) and 1 for copies.
 
     Raises:
-        DataError: If a set is not (n, d), finite, of at least 4 rows and of the same columns.
+        DataError: If a set is not (n, d), finite, of at least 3 rows and of the same columns.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -42,24 +47,20 @@ def copying(train: Any, held_out: Any, fake: Any) -> Result:
         >>> copying(train, held_out, train).value
         1.0
     """
-    named = {"train": train, "held_out": held_out, "fake": fake}
-    train, held_out, fake = sets = checked(named, minimum=4)
-    groups = half_count(train, held_out, fake)
-    to_train = nearest_by_group(fake, train, 1, groups)
-    to_held_out = nearest_by_group(fake, held_out, 1, groups)
-    group_train, group_held_out, group = (group_of(len(rows), groups) for rows in sets)
-
-    def copies(kept: np.ndarray) -> float:
-        rows = kept[group]
-        gap = kth(to_held_out[rows], 1, kept) - kth(to_train[rows], 1, kept)
-        fresh = _fresh(kept[group_train].sum(), kept[group_held_out].sum())
-        return float((0.5 + 0.5 * np.sign(gap).mean() - fresh) / (1 - fresh))
-
-    values, fresh = halved(copies, groups), _fresh(len(train), len(held_out))
-    low, high = share_interval(fresh + (1 - fresh) * values, len(fake))
-    interval = ((low - fresh) / (1 - fresh), (high - fresh) / (1 - fresh))
-    return summarise(values, n=len(fake), better="target", target=0.0, interval=interval)
-
-
-def _fresh(n_train: float, n_held_out: float) -> float:
-    return n_train / (n_train + n_held_out)
+    train, held_out, fake = checked({"train": train, "held_out": held_out, "fake": fake})
+    to_train, trained_on = nearest(fake, train)
+    to_held_out, held = nearest(fake, held_out)
+    score = 0.5 + 0.5 * np.sign(to_held_out - to_train)
+    owner = np.where(score > 0, trained_on, len(train) + held)
+    group = np.where(score > 0, trained_on, held) % GROUPS
+    fresh = len(train) / (len(train) + len(held_out))
+    # Without the fakes of a group that has all of them nothing is known, so they count as fresh.
+    without = [score[group != g].mean() if (group != g).any() else fresh for g in range(GROUPS)]
+    shares = np.array([score.mean(), *without])
+    spread = np.square(np.bincount(owner) / len(fake)).sum() - 1 / (len(train) + len(held_out))
+    independent = 1 / max(spread, 1 / len(fake))
+    values, (low, high) = (
+        (np.array(share) - fresh) / (1 - fresh)
+        for share in (shares, share_interval(shares, independent))
+    )
+    return summarise(values, n=len(fake), better="target", target=0.0, interval=(low, high))

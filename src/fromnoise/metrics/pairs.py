@@ -18,6 +18,7 @@ __all__ = [
     "group_of",
     "grouped_sums",
     "kth",
+    "nearest",
     "nearest_by_group",
     "with_and_without",
 ]
@@ -33,7 +34,7 @@ from fromnoise.metrics.result import GROUPS
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-_BLOCK_VALUES = 4_000_000  # 32 MB
+_BLOCK_VALUES = 2_000_000  # 16 MB
 
 
 def checked(
@@ -124,8 +125,8 @@ def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _tensor(x: np.ndarray) -> torch.Tensor:
-    # torch warns about arrays that cannot be written to, such as views of a memory map
-    return torch.from_numpy(x if x.flags.writeable else x.copy())
+    # torch refuses negative strides, and warns about arrays that cannot be written to
+    return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
 def grouped_sums(
@@ -179,6 +180,20 @@ def with_and_without(sums: np.ndarray) -> np.ndarray:
         return np.append(total, total - sums)
     without = total - sums.sum(axis=1) - sums.sum(axis=0) + np.diag(sums)
     return np.append(total, without)
+
+
+def nearest(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return the distance of each row of x to its nearest row of y, and which that is, (n,) each.
+
+    Example:
+        >>> nearest(np.array([[1.0], [9.0]]), np.array([[0.0], [7.0], [8.0]]))
+        (array([1., 1.]), array([0, 2]))
+    """
+    far, which = np.empty(len(x)), np.empty(len(x), dtype=np.int64)
+    for rows in _blocks(len(x), len(y)):
+        found = distances(x[rows], y)
+        far[rows], which[rows] = found.min(axis=1), found.argmin(axis=1)
+    return far, which
 
 
 def nearest_by_group(

@@ -184,9 +184,9 @@ def halved(statistic: Callable[[np.ndarray], float], groups: int) -> np.ndarray:
         [3.0, 3.667, 3.333, 3.0, 2.0]
     """
     splits = _hadamard(groups)
-    contrasts = [(statistic(h > 0) - statistic(h < 0)) / 2 for h in splits]
+    contrasts = np.array([statistic(h > 0) - statistic(h < 0) for h in splits]) / 2
     value = statistic(np.ones(groups, dtype=bool))
-    return np.append(value, value - np.array(contrasts) @ splits / (groups - 1))
+    return np.append(value, value - contrasts @ splits / (groups - 1))
 
 
 def _hadamard(order: int) -> np.ndarray:
@@ -198,7 +198,7 @@ def _hadamard(order: int) -> np.ndarray:
     return np.column_stack([np.ones(prime, dtype=int), core])
 
 
-def share_interval(values: np.ndarray, n: int) -> tuple[float, float]:
+def share_interval(values: np.ndarray, n: float) -> tuple[float, float]:
     r"""Return Wilson's 95 % interval of a number in [0, 1], for rows that are not independent.
 
     Near 0 and 1, where value ± t · se leaves [0, 1] or has no width at all, the interval behaves
@@ -207,7 +207,7 @@ def share_interval(values: np.ndarray, n: int) -> tuple[float, float]:
 
     Args:
         values: The share of all rows, then that without each group, (1 + G,).
-        n: Number of rows.
+        n: Number of independent rows, at most.
 
     Returns:
         Both ends, within [0, 1].
@@ -223,7 +223,8 @@ def share_interval(values: np.ndarray, n: int) -> tuple[float, float]:
     pull = _quantile(values) ** 2 / independent
     centre = (value + pull / 2) / (1 + pull)
     half = math.sqrt(pull * value * (1 - value) + pull**2 / 4) / (1 + pull)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    # The ends meet the value at 0 and 1 but for rounding.
+    return max(min(centre - half, value), 0.0), min(max(centre + half, value), 1.0)
 
 
 def _variance(values: np.ndarray) -> float:

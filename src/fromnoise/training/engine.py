@@ -296,7 +296,7 @@ class _Average:
     r"""Averaged weights, and the best of them by validation."""
 
     def __init__(self, networks: nn.ModuleDict) -> None:
-        self.live = [*networks.parameters()]
+        self.live: list[Tensor] = [*networks.parameters()]
         self.mean = [p.detach().clone() for p in self.live]
         self.best = [m.clone() for m in self.mean]
         self.best_value = math.inf
