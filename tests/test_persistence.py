@@ -585,7 +585,7 @@ LIES = {
     "number": header("3"),
     "deep": header(100_000 * "["),
     "equal keys": header(f"{{{claim()}, {claim()}}}", bytes(8)),
-    "equal inner keys": header(f"{{{claim()[:-1]}, \"shape\": [1]}}}}", bytes(8)),
+    "equal inner keys": header(f'{{{claim()[:-1]}, "shape": [1]}}}}', bytes(8)),
     "huge and empty": header(f"{{{claim(shape=f'[0, {2**62}]', end=0)}}}"),
     "negative": header(f"{{{claim(shape='[-1]')}}}", bytes(8)),
     "overflow": header(f"{{{claim(shape=str([2**31 - 1] * 3))}}}", bytes(8)),

@@ -21,7 +21,21 @@ _HOMES = {
 }
 _MODULES = ("families", "data", "metrics", "networks", "transport", "training")
 
-__all__ = [*_HOMES, *_MODULES, "__version__"]
+__all__ = [
+    "ArtifactError",
+    "DataError",
+    "FlowMatching",
+    "GaussianMixture",
+    "__version__",
+    "compare",
+    "data",
+    "families",
+    "load",
+    "metrics",
+    "networks",
+    "training",
+    "transport",
+]
 
 if TYPE_CHECKING:
     from fromnoise import data, families, metrics, networks, training, transport

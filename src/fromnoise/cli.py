@@ -73,8 +73,9 @@ def compare(
         as_json: Print report.json instead of a table.
     """
     given = _given(locals(), "budget label image_size seeds test_fraction n_samples random_state")
-    names = {} if families is None else {"families": [n.strip() for n in families.split(",")]}
-    result = fromnoise.compare(source, out=out, overwrite=force, **names, **given)
+    if families is not None:
+        given["families"] = [name.strip() for name in families.split(",")]
+    result = fromnoise.compare(source, out=out, overwrite=force, **given)
     if as_json:
         print_line(json.dumps(result.report, indent=1))
     else:
@@ -192,8 +193,16 @@ def _fit_app(name: str) -> App:
         if field.name != "verbose" and (hint := _flag_type(hints[field.name])) is not None
     ]
 
-    def run(source: str, *, out: str, label: str | None = None, image_size: int | None = None,
-            quiet: bool = False, force: bool = False, **values: Any) -> int:
+    def run(
+        source: str,
+        *,
+        out: str,
+        label: str | None = None,
+        image_size: int | None = None,
+        quiet: bool = False,
+        force: bool = False,
+        **values: Any,
+    ) -> int:
         given = {k: v for k, v in values.items() if v is not None}
         model = registry.make(name, verbose=not quiet, **given)
         return _fit(model, source, out, label, image_size, force)
@@ -266,24 +275,33 @@ def _run(command: App | Callable[[str], App], words: list[str]) -> int:
     try:
         if not isinstance(command, App):
             command, words = command(words[0]), words[1:]
-        result = command(words, exit_on_error=False, print_error=False, result_action="return_value")
+        result = command(
+            words, exit_on_error=False, print_error=False, result_action="return_value"
+        )
         return result if isinstance(result, int) else OK
     except (CycloptsError, _Usage) as error:
         return _said(str(error), USAGE)
-    except KeyboardInterrupt:
-        return _said("Interrupted.", 130)
     except BrokenPipeError:
+        # Whoever read our output has gone; the rest of it goes nowhere, without a word.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except tuple(_CODES) as error:
-        return _said(str(error), next(c for kind, c in _CODES.items() if isinstance(error, kind)))
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        return _said(str(error), DISK_FULL if full else CANNOT_WRITE)
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error) and "out of memory" not in str(error):
+    except (KeyboardInterrupt, OSError, RuntimeError, *_CODES) as error:
+        code = _code(error)
+        if code is None:
             raise
-        return _said("Out of memory. Try a smaller batch_size or network.", NO_MEMORY)
+        return _said(_MESSAGES.get(code, str(error)), code)
+
+
+def _code(error: BaseException) -> int | None:
+    r"""Return the exit code of an error; None for one that is no user's mistake."""
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return DISK_FULL if full else CANNOT_WRITE
+    memory = "DefaultCPUAllocator" in str(error) or "out of memory" in str(error)
+    return NO_MEMORY if memory else None
 
 
 _CODES: dict[type[BaseException], int] = {
@@ -292,8 +310,11 @@ _CODES: dict[type[BaseException], int] = {
     FileExistsError: CANNOT_WRITE,
     MemoryError: NO_MEMORY,
     ValueError: USAGE,
-    TypeError: BAD_DATA,
-    AttributeError: USAGE,
+    KeyboardInterrupt: 130,
+}
+_MESSAGES = {
+    130: "Interrupted.",
+    NO_MEMORY: "Out of memory. Try a smaller batch_size or network.",
 }
 
 
@@ -389,8 +410,10 @@ def _summary(report: dict[str, Any]) -> str:
         for row in report["rows"]
     ]
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    table = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-             for line in [head, *lines]]
+    table = [
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *lines]
+    ]
     return "\n".join([report["verdict"]["why"], "", *table, ""])
 
 

@@ -1,8 +1,8 @@
 r"""Every test here runs for each family and kind of data that it names."""
 
 import pytest
-from contract_cases import CASES
 
+from contract_cases import CASES
 from fromnoise import families
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from fromnoise.errors import DataError
 from fromnoise.metrics import copying
+from fromnoise.metrics.result import share_interval
 
 
 @pytest.fixture
@@ -106,3 +107,16 @@ def test_replicates_leave_out_rows_with_their_fakes(rows):
     owner = np.where(is_train, far[0].argmin(axis=1), far[1].argmin(axis=1))
     shares = np.array([is_train[owner % 20 != g].mean() for g in range(20)])
     np.testing.assert_allclose(copying(*rows).replicates, (shares - 0.8) / 0.2, rtol=1e-10)
+    weight = np.bincount(owner + np.where(is_train, 0, 400)) / 300
+    independent = min(300, 1 / ((weight**2).sum() - 1 / 500))
+    low, high = share_interval(np.array([is_train.mean(), *shares]), independent)
+    assert copying(*rows).low == pytest.approx((low - 0.8) / 0.2, rel=1e-9)
+    assert copying(*rows).high == pytest.approx((high - 0.8) / 0.2, rel=1e-9)
+
+
+def test_independent_rows_of_sure_copies_are_counted_by_their_owners(rows):
+    train, held_out, _ = rows
+    # 25 owners of 4 fakes each: 1/(25 (4/100)^2 - 1/500)
+    result = copying(train, held_out, np.repeat(train[:25], 4, axis=0))
+    low, _ = share_interval(np.ones(21), 1 / (1 / 25 - 1 / 500))
+    assert result.low == pytest.approx((low - 0.8) / 0.2, rel=1e-9)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import energy_distance as scipy_energy
 from scipy.stats import wasserstein_distance
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from fromnoise.errors import DataError
@@ -235,6 +236,25 @@ def test_c2st_is_half_for_equal_distributions_and_one_for_far_ones():
     assert sum(r.low <= 0.5 <= r.high for r in results) >= 6
     assert (results[0].better, results[0].target) == ("target", 0.5)
     assert c2st(draws[0, 0], draws[0, 1] + 9).value == 1
+
+
+def test_c2st_is_the_mean_area_of_five_folds_and_widens_the_jackknife_of_it():
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(80, 2)), rng.normal(0.7, 1, (60, 2))
+    rows, truth = np.concatenate([real, fake]), np.repeat([0, 1], [80, 60])
+    position = np.concatenate([np.arange(80), np.arange(60)])
+    areas = np.empty((5, 21))
+    for fold in range(5):
+        held = position % 5 == fold
+        trees = HistGradientBoostingClassifier(early_stopping=False, random_state=0)
+        score = trees.fit(rows[~held], truth[~held]).predict_proba(rows)[:, 1]
+        for g in range(21):
+            kept = held & (position % 20 != (g - 1 if g else 99))
+            areas[fold, g] = roc_auc_score(truth[kept], score[kept])
+    value, *without = areas.mean(axis=0)
+    result = c2st(real, fake)
+    assert result.value == pytest.approx(value, rel=1e-12)
+    assert np.var(result.replicates) == pytest.approx(1.8 * np.var(without), rel=1e-9)
 
 
 def test_c2st_reads_missing_values():

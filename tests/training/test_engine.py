@@ -6,6 +6,7 @@ import random
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from fromnoise.training import Budget, Clock, Objective, Settings, numpy_rng, torch_rng, train
+from fromnoise.training import budget as module
 from fromnoise.training.engine import (
     _STEP,
     _Average,
@@ -324,6 +326,16 @@ def test_players_take_turns_and_move_only_their_own_parameters():
         assert moved == {"a": name == "a", "b": name == "b"}
 
 
+def test_a_net_that_does_not_play_gets_no_gradient():
+    nets = nn.ModuleDict({"a": new_net(), "b": new_net()})
+
+    def loss(batch, y, progress, generator):
+        return (nets["b"]["net"](nets["a"]["net"](batch[1])) - batch[0]).square().mean()
+
+    fit(nets, [Objective(loss, [*nets["a"].parameters()])], budget="2 steps")
+    assert all(p.grad is None for p in nets["b"].parameters())
+
+
 def test_after_step_sees_and_changes_the_weights_just_made():
     net = new_net()
 
@@ -446,6 +458,28 @@ def test_a_budget_in_seconds_is_never_overrun_by_more_than_a_step(check):
     assert outcome.n_steps >= 5 and outcome.seconds > 0.3
     progress = [line["progress"] for line in outcome.history]
     assert progress == sorted(progress) and progress[-1] <= 1
+
+
+@pytest.mark.parametrize("check", [0.0, 0.05, 0.2])
+def test_a_budget_in_seconds_leaves_time_for_the_last_check(monkeypatch, check):
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    net, progress = new_net(), []
+
+    def loss(batch, y, share, generator):
+        now[0] += 0.01
+        progress.append(share)
+        return regression(net)(batch, y, share, generator)
+
+    def validate():
+        now[0] += check
+        return -now[0]
+
+    outcome = fit(net, loss, budget="10s", validate=validate)
+    assert outcome.seconds == pytest.approx(now[0])
+    assert 0.95 * 10 <= outcome.seconds <= 10 + 0.011  # one step
+    assert progress[0] == 0 and progress == sorted(progress)
+    assert outcome.history[-1]["learning_rate"] < 1e-4
 
 
 def test_time_before_training_counts():

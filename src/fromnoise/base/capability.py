@@ -16,7 +16,7 @@ R = TypeVar("R")
 Method = Callable[Concatenate[Any, P], R]
 
 
-class capability(Generic[P, R]):  # noqa: N801 - a decorator, spelt like one
+class capability(Generic[P, R]):
     r"""Decorate a method that only some models have.
 
     Args:

@@ -202,9 +202,7 @@ class GenerativeModel(BaseEstimator, ABC):
             X = self.encoding_.decode(encoded)
             yield (X, self._labels([codes])) if return_y else X
 
-    def _blocks(
-        self, n: int, y: Any, seed: int
-    ) -> Iterator[tuple[Encoded, np.ndarray | None]]:
+    def _blocks(self, n: int, y: Any, seed: int) -> Iterator[tuple[Encoded, np.ndarray | None]]:
         check_is_fitted(self)
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
             raise ValueError(f"n_samples must be a positive int, got {shown(n)}.")
@@ -358,9 +356,7 @@ class GenerativeModel(BaseEstimator, ABC):
     def _code_width(self) -> int:
         return int(np.prod(self.encoding_.model_shape))
 
-    def _encoded(
-        self, X: Any, y: Any, needed: bool = False
-    ) -> tuple[Encoded, np.ndarray | None]:
+    def _encoded(self, X: Any, y: Any, needed: bool = False) -> tuple[Encoded, np.ndarray | None]:
         check_is_fitted(self)
         X = self.encoding_.check(X)
         codes = self._given(y, data.n_rows(X))

@@ -98,8 +98,7 @@ class NeuralModel(GenerativeModel):
         super()._check_arguments()
         if not isinstance(self.network, str | nn.Module):
             raise ValueError(
-                "network must be a size or a torch.nn.Module, got"
-                f" {type(self.network).__name__}."
+                f"network must be a size or a torch.nn.Module, got {type(self.network).__name__}."
             )
         for name, low in (("batch_size", 1), ("learning_rate", 0.0)):
             value = getattr(self, name)
@@ -144,7 +143,9 @@ class NeuralModel(GenerativeModel):
         training = np.setdiff1d(np.arange(data.n_rows(X)), self._held_out)
         self.n_rows_ = len(training)
         rows = _TrainingRows(X, self.encoding_, y, training)
-        check = _TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
+        check = (
+            _TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
+        )
         born = Clock(Budget(1, "steps"), 1).born
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(seed, _INIT) % 2**63)
@@ -223,7 +224,7 @@ class NeuralModel(GenerativeModel):
         y: np.ndarray | None,
     ) -> np.ndarray:
         r"""Evaluate ``function`` on rows in blocks of one size; the last one is padded."""
-        size = defaults.EVALUATION_ROWS[self.encoding_.kind == "images"]
+        size = defaults.evaluation_rows(self.encoding_.model_shape)
         results = []
         for start in range(0, len(x), size):
             part = _padded(x[start : start + size], size)
@@ -237,7 +238,9 @@ class NeuralModel(GenerativeModel):
 
     # --- networks -----------------------------------------------------------------------------
 
-    def _own_network(self, network: nn.Module, *example: Tensor, out: tuple[int, ...]) -> nn.Module:
+    def _own_network(
+        self, network: nn.Module, *example: Tensor, out: tuple[int, ...]
+    ) -> nn.Module:
         r"""Return a deep copy of the user's module, once its shapes are known to meet."""
         network = copy.deepcopy(network)
         with torch.no_grad():

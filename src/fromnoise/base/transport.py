@@ -67,7 +67,9 @@ class TransportModel(NeuralModel):
         if isinstance(self.network, nn.Module):
             x, t = torch.zeros(2, *shape), torch.zeros(2)
             y = [] if condition is None else [self._example(condition)]
-            return nn.ModuleDict({"velocity": self._own_network(self.network, x, t, *y, out=shape)})
+            return nn.ModuleDict(
+                {"velocity": self._own_network(self.network, x, t, *y, out=shape)}
+            )
         network = default_network(
             shape,
             self.network,
@@ -88,7 +90,9 @@ class TransportModel(NeuralModel):
         if not isinstance(self.steps, int | np.integer) or self.steps < 1:
             raise ValueError(f"steps must be a positive int, got {self.steps!r}.")
         if not 0 <= self.condition_dropout < 1:
-            raise ValueError(f"condition_dropout must lie in [0, 1), got {self.condition_dropout}.")
+            raise ValueError(
+                f"condition_dropout must lie in [0, 1), got {self.condition_dropout}."
+            )
         if not self.temperature >= 0:
             raise ValueError(f"temperature must not be negative, got {self.temperature!r}.")
 

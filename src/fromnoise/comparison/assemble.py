@@ -4,7 +4,7 @@ __all__ = ["Assembly", "protocol"]
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,19 @@ class Assembly:
         able = [
             Scored(row["name"], tuple(m[ranked] for m in measured[row["name"]]))
             for row in rows
-            if row["role"] == "family" and row["status"] == "ok" and not row["flags"]
+            if row["role"] == "family"
+            and row["status"] == "ok"
+            and not row["flags"]
             and all(ranked in m for m in measured[row["name"]])
         ]
         report = {
             "format": 1,
             "data": self._data(),
-            "protocol": {**self.protocol, "features": self.measure.features.name, "ranked_by": ranked},
+            "protocol": {
+                **self.protocol,
+                "features": self.measure.features.name,
+                "ranked_by": ranked,
+            },
             "verdict": verdict(able, ranked),
             "rows": rows,
         }
@@ -140,6 +146,12 @@ class Assembly:
         first, second = self.measure.halves()
         metrics = self.measure.metrics(second, first)
         metrics.pop("copying" + self.measure.suffix, None)  # held-out rows against themselves
+        # This distance grows as sets shrink, like √(1/n + 1/m) for equal distributions.
+        name = "sliced_wasserstein" + self.measure.suffix
+        if name in metrics:
+            sizes = 1 / len(self.measure.test) + 1 / self.n_samples
+            halves = 1 / len(first) + 1 / len(second)
+            metrics[name] = _scaled(metrics[name], (sizes / halves) ** 0.5)
         return self._reference("real", "held-out rows, one half against the other", metrics)
 
     def _copier(self) -> dict[str, Any]:
@@ -185,9 +197,7 @@ class Assembly:
         }
 
 
-def protocol(
-    split: Split, budget: str, seeds: int, seed: int, n_samples: int
-) -> dict[str, Any]:
+def protocol(split: Split, budget: str, seeds: int, seed: int, n_samples: int) -> dict[str, Any]:
     r"""Return how the comparison was done, for ``report.json``."""
     return {
         "train_rows": data.n_rows(split.train),
@@ -205,6 +215,11 @@ def _json(name: str, result: Result) -> dict[str, Any]:
     value: dict[str, Any] = result.to_json()
     # A likelihood has no value that a perfect model would reach.
     return {**value, "target": None} if name == "log_likelihood" else value
+
+
+def _scaled(result: Result, factor: float) -> Result:
+    ends = {name: factor * getattr(result, name) for name in ("value", "low", "high")}
+    return replace(result, **ends)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -49,7 +49,7 @@ class Measure:
         self.encoding: Encoding | None = None
         if kind == "images":
             self.encoding = data.fit_encoding(split.train)
-        fitted = {"vectors": Standardise, "table": TableFeatures, "images": PixelPCA}[kind]
+        fitted: Any = {"vectors": Standardise, "table": TableFeatures, "images": PixelPCA}[kind]
         self.features = fitted.fit(self.rows(split.train, split.train_y))
         self.suffix = "_pca" if kind == "images" else ""
         self.train = self.numbers(split.train, split.train_y)
@@ -103,7 +103,9 @@ class Measure:
     def neighbours(self, fake: np.ndarray, X: Any, y: Any, split: Split) -> tuple[Any, Any]:
         r"""Return a few drawn rows and the training rows nearest to them."""
         few = np.arange(min(_NEIGHBOURS, len(fake)))
-        gaps = ((self.train[None] - fake[few, None]) ** 2).sum(2) if self.train.size < 4e6 else None
+        gaps = (
+            ((self.train[None] - fake[few, None]) ** 2).sum(2) if self.train.size < 4e6 else None
+        )
         if gaps is None:
             gaps = np.stack([((self.train - row) ** 2).sum(1) for row in fake[few]])
         near = gaps.argmin(1)

@@ -19,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,6 @@ class Comparison:
 
     report: dict[str, Any]
     path: Path
-    _folder: Any = field(default=None, repr=False)
 
     @property
     def best(self) -> str | None:
@@ -157,8 +157,9 @@ def compare(
         raise ValueError(f"seeds must be at least 1, got {seeds}.")
     models = _models(families)
     loaded = data.load(source, label=label, image_size=image_size)
-    holder = tempfile.TemporaryDirectory(prefix="fromnoise-") if out is None else None
-    path = Path(holder.name) if holder is not None else _prepared(Path(str(out)), overwrite)
+    path = Path(tempfile.mkdtemp(prefix="fromnoise-")) if out is None else Path(out)
+    if out is not None:
+        _prepare(path, overwrite)
     plan = _Plan(
         loaded,
         y if y is not None else loaded.y if label is not None else None,
@@ -170,7 +171,10 @@ def compare(
         entropy(random_state),
         path,
     )
-    return Comparison(plan.run(), path, holder)
+    result = Comparison(plan.run(), path)
+    if out is None:
+        weakref.finalize(result, shutil.rmtree, path, ignore_errors=True)
+    return result
 
 
 def _models(
@@ -195,7 +199,7 @@ def _models(
     return chosen
 
 
-def _prepared(path: Path, overwrite: bool) -> Path:
+def _prepare(path: Path, overwrite: bool) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         if not overwrite:
             raise FileExistsError(f"{path} exists. Choose another folder, or overwrite it.")
@@ -203,7 +207,6 @@ def _prepared(path: Path, overwrite: bool) -> Path:
             raise FileExistsError(f"{path} exists and holds no report; it is not overwritten.")
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 @dataclass
@@ -262,7 +265,9 @@ class _Plan:
         fits = len(self.models) * self.seeds
         budget = Budget.parse(self.budget)
         if budget is not None and budget.unit == "seconds":
-            each = f"{budget.amount:g} s each, at most {fits * budget.amount / 60:.1f} min of fitting"
+            each = (
+                f"{budget.amount:g} s each, at most {fits * budget.amount / 60:.1f} min of fitting"
+            )
         else:
             each = f"budget {self.budget}"
         logger.info("%d fits of %s: %s.", fits, ", ".join(self.models), each)
@@ -273,8 +278,13 @@ class _Plan:
         folder = self.path / "jobs" / f"{name}-{seed}"
         family, arguments = _description(model)
         job = Job(
-            name=name, family=family, arguments=arguments, budget=self.budget,
-            seed=self.seed + seed, n_samples=n_samples, split=str(self.path / "split"),
+            name=name,
+            family=family,
+            arguments=arguments,
+            budget=self.budget,
+            seed=self.seed + seed,
+            n_samples=n_samples,
+            split=str(self.path / "split"),
         )
         job.write(folder)
         logger.info("fitting %s", name)

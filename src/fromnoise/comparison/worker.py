@@ -91,7 +91,10 @@ def _log_p(model: GenerativeModel, split: Split) -> np.ndarray | None:
         return None
     index = np.arange(min(SCORED_ROWS, data.n_rows(split.test)))
     y = None if split.test_y is None else data.take(split.test_y, index)
-    return model.score_samples(data.take(split.test, index), y)
+    try:
+        return model.score_samples(data.take(split.test, index), y)
+    except DataError:
+        return None  # a held-out row lies where the training rows leave no density at all
 
 
 def _shown(model: GenerativeModel) -> dict[str, Any]:

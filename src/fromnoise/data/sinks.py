@@ -103,11 +103,9 @@ class Sink(AbstractContextManager["Sink"], ABC):
 class _Csv(Sink):
     def __init__(self, path: Path | None) -> None:
         super().__init__(path)
-        self.file: IO[str] = (
-            sys.stdout
-            if self.staged is None
-            else open(self.staged, "w", newline="", encoding="utf-8")
-        )
+        self.file: IO[str] = sys.stdout
+        if self.staged is not None:
+            self.file = self.staged.open("w", newline="", encoding="utf-8")
         self.started = False
 
     def write(self, X: Any, y: Any) -> None:
@@ -128,7 +126,7 @@ class _Csv(Sink):
 class _Npy(Sink):
     def __init__(self, path: Path, n_rows: int) -> None:
         super().__init__(path)
-        self.file = open(self.staged or path, "wb")
+        self.file = (self.staged or path).open("wb")
         self.n_rows, self.started = n_rows, False
 
     def write(self, X: Any, y: Any) -> None:
@@ -155,7 +153,7 @@ class _Parquet(Sink):
             import pyarrow.parquet
         except ImportError as error:
             raise DataError("Parquet needs pyarrow: pip install 'fromnoise[table]'.") from error
-        self.arrow, self.writer = pyarrow, None
+        self.arrow, self.writer = pyarrow, None  # type: Any, Any
 
     def write(self, X: Any, y: Any) -> None:
         names, columns = _columns(X, y, plain=False)

@@ -32,7 +32,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -352,7 +352,12 @@ def _name(path: Path) -> str:
 
 def _with_label(data: Data, label: str) -> Data:
     if not is_frame(data.X):
-        raise DataError(f"label={label!r} names a column of a table, but the data are no table.")
+        if data.y is not None and label in ("target", "y", "label"):
+            return replace(data, label=label)
+        known = 'it has labels; label="target" uses them' if data.y is not None else "it has none"
+        raise DataError(
+            f"{shown(label)} names a column of a table, but this is no table: {known}."
+        )
     names = [str(name) for name in data.X.columns]
     if label not in names:
         raise DataError(f"No column {shown(label)}.{did_you_mean(label, names[:50])}")

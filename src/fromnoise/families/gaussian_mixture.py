@@ -28,7 +28,6 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from fromnoise import data
 from fromnoise.base import BLOCK, GenerativeModel
 from fromnoise.data import Encoded
 from fromnoise.errors import DataError, shown
@@ -295,11 +294,12 @@ class GaussianMixture(GenerativeModel):
         r"""Means of the components, ``(K, d)``."""
         mixture = self._learnt()
         shift, scale, active = self._linear()
-        full = np.zeros((len(mixture.means), len(active)))
+        linear = self.encoding_.linear()
+        rest = np.zeros(len(active)) if linear is None else np.asarray(linear[0]).reshape(-1)
+        full = np.tile(rest, (len(mixture.means), 1))  # a column that is not active is constant
         inner = np.tile(self.constant_, (len(full), 1))
         inner[:, self.varying_] = mixture.means[:, : self.varying_.sum()]
         full[:, active] = shift + scale * inner
-        full[:, ~active] = self.encoding_.linear()[0].reshape(-1)[~active] if any(~active) else 0
         return full
 
     @property
@@ -378,8 +378,8 @@ class GaussianMixture(GenerativeModel):
         share: np.ndarray = joint / joint.sum(1, keepdims=True)
         if not self._has_classes():
             return share
-        members = self.component_class_ == np.arange(len(self.classes_))[:, None]  # (C, K)
-        return share @ members.T
+        members = np.equal(self.component_class_, np.arange(len(self.classes_))[:, None])  # (C, K)
+        return share @ members.T.astype(float)
 
     def bic(self, X: Any, y: Any = None) -> float:
         r"""Return the Bayesian information criterion, −2 log p(X) + parameters · log n.
@@ -813,9 +813,7 @@ def _clustered(
     return _maximisation(start, moments, reg, rows.units)
 
 
-def _centres(
-    features: np.ndarray, count: int, how: str, rng: np.random.Generator
-) -> np.ndarray:
+def _centres(features: np.ndarray, count: int, how: str, rng: np.random.Generator) -> np.ndarray:
     if len(features) > _START_ROWS:
         features = features[np.sort(rng.choice(len(features), _START_ROWS, replace=False))]
     seed = int(rng.integers(2**31))
@@ -854,9 +852,7 @@ def _in_padded_blocks(mixture: _Mixture, x: Tensor, codes: Tensor) -> np.ndarray
     return np.concatenate(results)
 
 
-def _conditional_draw(
-    mixture: _Mixture, u: Tensor, z: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
+def _conditional_draw(mixture: _Mixture, u: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     r"""Draw k and x given a continuous y, the last columns of the joint; returns [x | y]."""
     width, d = y.shape[1], mixture.means.shape[1]
     inner, outer = torch.arange(d - width), torch.arange(d - width, d)
@@ -911,4 +907,3 @@ def _checked_weight(weight: Any, n: int) -> Tensor:
 def _log_sum(joint: np.ndarray) -> np.ndarray:
     total: np.ndarray = torch.from_numpy(joint).logsumexp(1).numpy()
     return total
-

@@ -12,18 +12,20 @@ a measurement, so that the same call builds the same network everywhere:
 get the next width up (twice). The patch of an image is the smallest of 2, 4, 8, 16, … that
 leaves at most 64 tokens (1 for images of at most 64 pixels with a side below 4).
 
-How to train is fixed in the same way: :func:`training_table` and :func:`auto_steps`.
+How to train is fixed in the same way: :func:`training_table` and :func:`auto_steps`; so are the
+rows of a padded block in evaluation, :func:`evaluation_rows`.
 """
 
 __all__ = [
-    "EVALUATION_ROWS",
     "NETWORK_SIZES",
     "auto_steps",
     "default_network",
+    "evaluation_rows",
     "patch_size",
     "training_table",
 ]
 
+import math
 from typing import Literal
 
 from torch import nn
@@ -40,7 +42,6 @@ _TRANSFORMER: dict[Size, tuple[int, int, int]] = {
     "medium": (192, 5, 6),
     "large": (384, 10, 6),
 }
-EVALUATION_ROWS = (256, 8)  # a padded block of vectors or tables, and of images
 _FEW_ROWS = 300
 _WIDE = 64
 _TOKENS = 64
@@ -97,6 +98,22 @@ def patch_size(height: int, width: int) -> int:
     return patch
 
 
+def evaluation_rows(shape: tuple[int, ...]) -> int:
+    r"""Return the rows of a block in evaluation: 256; for images as many as make 512 tokens.
+
+    For images a power of two, at least 8.
+
+    Example:
+        >>> evaluation_rows((5,)), evaluation_rows((1, 8, 8)), evaluation_rows((3, 64, 64))
+        (256, 32, 8)
+    """
+    if len(shape) == 1:
+        return 256
+    patch = patch_size(shape[1], shape[2])
+    tokens = -(-shape[1] // patch) * -(-shape[2] // patch)
+    return max(8, 2 ** int(math.log2(512 / tokens)))
+
+
 def _mlp(columns: int, size: Size, n_classes: int, n_columns: int) -> ResidualMLP:
     width, depth = _MLP[size]
     width = 2 * width if columns > _WIDE else width
@@ -151,8 +168,9 @@ def auto_steps(network: nn.Module, n_rows: int, batch_size: int) -> int:
         >>> auto_steps(nn.Linear(10, 10), n_rows=10_000, batch_size=256)
         20000
     """
-    tokens = max([m.rows * m.columns for m in network.modules() if isinstance(m, PatchTransformer)]
-                 or [1])
+    tokens = max(
+        [m.rows * m.columns for m in network.modules() if isinstance(m, PatchTransformer)] or [1]
+    )
     parameters = sum(p.numel() for p in network.parameters())
     seconds = 2e-3 + 6 * parameters * tokens * batch_size / 4e10
     steps = min(round(120 / seconds), 20_000, 2_000 * n_rows // batch_size)

@@ -61,7 +61,9 @@ class ConditionEmbedding(nn.Module):
         self.n_columns = n_columns
         self.table = nn.Embedding(n_classes + 1 if n_classes else 1, width)
         if n_columns:
-            self.net = nn.Sequential(nn.Linear(n_columns, width), nn.SiLU(), nn.Linear(width, width))
+            self.net = nn.Sequential(
+                nn.Linear(n_columns, width), nn.SiLU(), nn.Linear(width, width)
+            )
 
     def forward(self, y: Tensor) -> Tensor:
         if not self.n_columns:

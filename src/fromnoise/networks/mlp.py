@@ -6,7 +6,6 @@ zero, so the network starts as a linear map and deepens as it learns.
 
 __all__ = ["ResidualMLP"]
 
-import torch
 from torch import Tensor, nn
 
 from fromnoise.networks.layers import ConditionEmbedding, TimeEmbedding, Zero

@@ -98,9 +98,7 @@ class _Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.modulation = Zero(width, 6 * width)
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(width, elementwise_affine=False) for _ in range(2)
-        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(

@@ -78,6 +78,7 @@ class ProgressBar:
         self._bar.stop()
 
     def __call__(self, record: Record) -> None:
+        r"""Show a record."""
         if self._terminal:
             self._bar.update(self._task, completed=record.progress, loss=f"{record.loss:.4g}")
         elif int(record.progress * 10) > self._tenth:
