@@ -65,7 +65,7 @@ CASES = {
     "table-classes": Case(_table().drop(columns="city"), _table()["city"]),
     "images-uint8": Case(_images((3, 5), "uint8")),
     "images-colour": Case(_images((5, 6, 3), "uint8"), np.arange(N) % 3),
-    "images-float": Case(_images((2, 3), "float32")),
+    "images-float": Case(_images((1, 2), "float32")),
 }
 
 

@@ -285,7 +285,7 @@ def _run(command: App | Callable[[str], App], words: list[str]) -> int:
         # Whoever read our output has gone; the rest of it goes nowhere, without a word.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (KeyboardInterrupt, OSError, RuntimeError, *_CODES) as error:
+    except (KeyboardInterrupt, ValueError, MemoryError, OSError, RuntimeError) as error:
         code = _code(error)
         if code is None:
             raise

@@ -10,17 +10,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from fromnoise.comparison import plots
-from fromnoise.comparison.plots import cut, image_grid, loss_curve, marginals, pair_plot
-
-
-def pixels(picture):
-    payload = base64.b64decode(picture.light.partition(",")[2])
-    return np.asarray(Image.open(io.BytesIO(payload)))
+from fromnoise.comparison import pictures
+from fromnoise.comparison.plots import loss_curve, marginals, pair_plot
+from fromnoise.comparison.wording import cut
 
 
 def svg(uri):
@@ -36,22 +30,6 @@ def words(picture):
     ]
 
 
-# ---- names ------------------------------------------------------------------------------------
-
-
-@given(st.text(st.characters()), st.integers(2, 40))
-def test_cut_names_are_printable_and_short(text, limit):
-    shown = cut(text, limit)
-    assert shown.isprintable() and len(shown) <= limit
-    if text.isprintable() and len(text) <= limit:
-        assert shown == text
-
-
-def test_cut_shows_that_and_what_it_left_out():
-    assert cut("abcdef", 6) == "abcdef" and cut("abcdefg", 6) == "abcde…"
-    assert cut("a\nb\ud800\u202e", 40) == r"a\nb\ud800\u202e"
-
-
 # ---- themes -----------------------------------------------------------------------------------
 
 
@@ -59,9 +37,9 @@ def test_both_themes_are_one_drawing_in_two_inks():
     picture = loss_curve([{"step": i, "loss": 1 / i} for i in range(1, 9)])
     light, dark = svg(picture.light), svg(picture.dark)
     back = dark
-    for placeholder in (plots.INK, plots.FAINT):
+    for placeholder in (pictures.INK, pictures.FAINT):
         assert placeholder not in light + dark
-        back = back.replace(plots.THEMES[1][placeholder], plots.THEMES[0][placeholder])
+        back = back.replace(pictures.THEMES[1][placeholder], pictures.THEMES[0][placeholder])
     assert light != dark and back == light
 
 
@@ -77,9 +55,10 @@ def contrast(one, other):
 
 
 def test_ink_can_be_read_and_colours_told_on_either_page():
-    for theme, paper in zip(plots.THEMES, ("#ffffff", "#181b20"), strict=True):
-        assert contrast(theme[plots.INK], paper) > 4.5
-        assert all(contrast(c, paper) > 3 for c in (plots.MODEL, plots.REAL, plots.SECOND))
+    for theme, paper in zip(pictures.THEMES, ("#ffffff", "#181b20"), strict=True):
+        assert contrast(theme[pictures.INK], paper) > 4.5
+        colours = (pictures.MODEL, pictures.REAL, pictures.SECOND)
+        assert all(contrast(colour, paper) > 3 for colour in colours)
 
 
 def test_the_users_own_style_is_neither_used_nor_changed():
@@ -97,57 +76,6 @@ def test_no_window_toolkit_is_ever_loaded():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
-
-
-# ---- images -----------------------------------------------------------------------------------
-
-
-def test_grey_images_keep_their_values_and_are_clipped():
-    values = np.array([-1.0, 0.0, 1.0, 7.0, -7.0, np.nan], np.float32)
-    seen = pixels(image_grid(values.reshape(6, 1, 1, 1).repeat(4, 2).repeat(4, 3)))
-    assert seen.shape == (4, 6 * 5 - 1, 4)
-    tiles = seen[0, ::5]
-    assert tiles[:, 0].tolist() == [0, 128, 255, 255, 0, 0]
-    assert (tiles[:, :3] == tiles[:, :1]).all() and (tiles[:, 3] == 255).all()
-    assert (seen[:, 4::5, 3] == 0).all()  # the gaps show the page
-
-
-@pytest.mark.parametrize(
-    ("channels", "colour"),
-    [
-        (1, (255, 255, 255, 255)),
-        (2, (255, 255, 255, 255)),
-        (3, (255, 0, 128, 255)),
-        (4, (255, 0, 128, 0)),
-        (5, (255, 255, 255, 255)),
-    ],
-)
-def test_channels_become_colours(channels, colour):
-    values = np.array([1.0, -1.0, 0.0, -1.0, -1.0])[:channels].reshape(1, channels, 1, 1)
-    assert tuple(pixels(image_grid(values))[0, 0]) == colour
-
-
-def test_labelled_images_stand_in_rows_of_their_class():
-    grey = np.linspace(-1, 1, 9).reshape(9, 1, 1, 1)
-    picture = image_grid(grey, ["b", "a", "b", "a", "c", "b", "b", "a", "b"])
-    expected = np.rint((grey.ravel() / 2 + 0.5) * 255)
-    rows = pixels(picture)[::2, ::2]
-    assert picture.caption == "Rows: a, b, c"
-    for row, members in zip(rows, ([1, 3, 7], [0, 2, 5, 6, 8], [4]), strict=True):
-        assert row[: len(members), 0].tolist() == expected[members].tolist()
-        assert (row[len(members) :, 3] == 0).all()
-
-
-def test_grids_hold_what_fits():
-    assert image_grid(np.zeros((99, 1, 8, 8))).alt == "36 images of 8 × 8 pixels"
-    assert image_grid(np.zeros((99, 1, 80, 20))).alt == "16 images of 80 × 20 pixels"
-    assert image_grid(np.zeros((1, 3, 8, 9))).alt == "1 images of 8 × 9 pixels"
-
-
-def test_large_images_are_made_smaller_by_averaging():
-    board = np.indices((192, 192)).sum(0) % 2 * 2.0 - 1
-    seen = pixels(image_grid(board[None, None]))
-    assert seen.shape[:2] == (96, 96) and set(np.unique(seen[..., 0])) <= {127, 128}
 
 
 # ---- vectors ----------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fromnoise.comparison.report import Material, results_csv, write_report
+from fromnoise.comparison.exhibits import Material
+from fromnoise.comparison.report import write_report
+from fromnoise.comparison.results import results_csv
 
 HOSTILE = [
     "<script>alert(1)</script>",

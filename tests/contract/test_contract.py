@@ -289,6 +289,18 @@ def test_transform_is_encode_in_a_pipeline(family: str) -> None:
     assert equal(model.inverse_transform(model.encode(X)), model.decode(model.encode(X)))
 
 
-@parametrize_with_checks([make(name) for name in families.FAMILIES])
+# The seeding of k-means draws rows one after another, so repeated rows meet other random numbers
+# than weighted ones, here as in scikit-learn's KMeans; the optimum is the same, not the start.
+EXEMPT = {
+    "GaussianMixture": {
+        "check_sample_weight_equivalence_on_dense_data": "the start is random",
+    }
+}
+
+
+@parametrize_with_checks(
+    [make(name) for name in families.FAMILIES],
+    expected_failed_checks=lambda model: EXEMPT.get(type(model).__name__, {}),
+)
 def test_scikit_learn_agrees(estimator: Any, check: Any) -> None:
     check(estimator)

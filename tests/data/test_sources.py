@@ -1,4 +1,4 @@
-r"""Reading names and files, above all CSV: values survive, and faults are named."""
+r"""Reading names and files: what is built in, labels, and faults, which are named."""
 
 import gzip
 import io
@@ -8,19 +8,11 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fromnoise.data import (
     Data,
-    fit_encoding,
-    from_state,
-    images,
     load,
-    n_rows,
     sources,
-    take,
-    to_state,
 )
 from fromnoise.errors import DataError
 
@@ -33,175 +25,6 @@ def read(tmp_path):
         return load(str(path), **arguments)
 
     return read
-
-
-# ------------------------------------------------------------------ CSV: values
-def test_c8_values_that_other_readers_destroy_survive(read):
-    X = read(
-        "category,zip,id,number\n"
-        "NA,00123,9007199254740993,1.5\n"
-        "null,00124,,NA\n"
-        "None,00123,-5,\n"
-        "n/a,00200,7,1e3\n"
-    ).X
-    assert X["category"].tolist() == ["NA", "null", "None", "n/a"]
-    assert X["zip"].tolist() == ["00123", "00124", "00123", "00200"]
-    assert str(X["id"].dtype) == "Int64" and X["id"].tolist() == [2**53 + 1, pd.NA, -5, 7]
-    assert X["number"].dtype == float and X["number"].isna().tolist() == [False, True, True, False]
-    encoding = fit_encoding(X)
-    again = encoding.decode(encoding.encode(encoding.check(X)))
-    pd.testing.assert_frame_equal(again, X)
-    text = again.to_csv(index=False)
-    pd.testing.assert_frame_equal(read(text).X, X)
-
-
-def test_c8_a_number_too_large_is_refused_with_its_line(read):
-    with pytest.raises(DataError, match="column 'a' holds '1e400' on line 3, too large"):
-        read("a,b\n1,2\n1e400,3\n")
-    with pytest.raises(DataError, match="holds '-inf' on line 2"):
-        read("a,b\n-inf,2\n1,3\n")
-    assert read("a,b\ninf,2\nx,3\n").X["a"].tolist() == ["inf", "x"]
-
-
-def test_integers_of_all_sizes(read):
-    X = read(f"a,b,c,d\n{2**63},{-(2**63)},{2**64},-0\n{2**64 - 1},{2**63 - 1},1,3\n").X
-    assert X["a"].dtype == np.uint64 and X["a"].tolist() == [2**63, 2**64 - 1]
-    assert X["b"].dtype == np.int64 and X["b"].tolist() == [-(2**63), 2**63 - 1]
-    assert X["c"].tolist() == [str(2**64), "1"]
-    assert X["d"].tolist() == [0, 3]
-
-
-@pytest.mark.parametrize(
-    "field", ["1_000", "0x10", "١", "1,5", "00.5", "1e", "+", ".", "1 2", "--1"]
-)
-def test_what_only_looks_like_a_number_is_text(read, field):
-    assert read(f'a,b\n"{field}",1\n2,3\n').X["a"].tolist() == [field, "2"]
-
-
-@pytest.mark.parametrize("field", ["+1.5", "-.5", "2.", "1E-3", " 7", "1e+2"])
-def test_numbers_in_any_usual_writing(read, field):
-    assert read(f"a,b\n{field},1\n0.25,3\n").X["a"].tolist() == [float(field), 0.25]
-
-
-def test_booleans_dates_and_empty_columns(read):
-    X = read(
-        "t,h,d,s,z,mixed,e,bad\n"
-        "true,True,2020-01-31,2020-01-31T10:00:00.5,2020-01-31 10:00Z,"
-        "2020-01-01T00:00+01:00,,2023-02-30\n"
-        "false,,2020-02-29,2020-01-31 10:00,2020-07-01T00:00:00Z,"
-        "2020-01-01T00:00+02:00,,2023-02-28\n"
-    ).X
-    assert X["t"].dtype == bool and X["t"].tolist() == [True, False]
-    assert str(X["h"].dtype) == "boolean" and X["h"].isna().tolist() == [False, True]
-    assert X["d"].tolist() == [pd.Timestamp("2020-01-31"), pd.Timestamp("2020-02-29")]
-    assert X["s"][0] == pd.Timestamp("2020-01-31T10:00:00.5")
-    assert X["z"][0] == pd.Timestamp("2020-01-31T10:00", tz="UTC")
-    assert X["mixed"].tolist() == ["2020-01-01T00:00+01:00", "2020-01-01T00:00+02:00"]
-    assert X["e"].dtype == float and X["e"].isna().all()
-    assert X["bad"].tolist() == ["2023-02-30", "2023-02-28"]
-    assert read("a,b\ntrue,1\nFalse,2\n").X["a"].tolist() == ["true", "False"]
-    assert read("a,b\ntrue,1\nyes,2\n").X["a"].tolist() == ["true", "yes"]
-
-
-def test_a_date_beside_na_is_text(read):
-    assert read("a,b\n2020-01-01,1\nNA,2\n").X["a"].tolist() == ["2020-01-01", "NA"]
-    assert read("a,b\n2020-01-01,1\n,2\n").X["a"].isna().tolist() == [False, True]
-    assert read("a,b\nNA,1\nNA,2\n").X["a"].tolist() == ["NA", "NA"]
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(
-    text=st.lists(
-        st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1),
-        min_size=2,
-        max_size=8,
-    ),
-    start=st.integers(-(2**63), 2**63 - 9),
-)
-def test_what_is_written_is_read_back(read, text, start):
-    # A first entry that is no number makes the column text, whatever the others look like.
-    frame = pd.DataFrame(
-        {"text": ["x", *text], "whole": [start + i for i in range(len(text) + 1)]}
-    )
-    again = read(frame.to_csv(index=False)).X
-    assert again["text"].tolist() == frame["text"].tolist()
-    assert again["whole"].tolist() == frame["whole"].tolist()
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(st.lists(st.floats(-1e150, 1e150), min_size=1))
-def test_floats_are_read_to_the_last_bit(read, values):
-    again = read("a,b\n" + "".join(f"{value!r},1\n" for value in values)).X["a"]
-    assert again.astype(float).tolist() == values
-
-
-# ------------------------------------------------------------------ CSV: faults
-def test_c9_short_rows_are_refused_with_their_line_number(read):
-    with pytest.raises(DataError, match="line 3: expected 2 fields as in the header, got 1"):
-        read("a,b\n1,2\n3\n")
-
-
-def test_c9_long_rows_are_refused_with_their_line_number(read):
-    with pytest.raises(DataError, match="line 2: expected 2 fields as in the header, got 3"):
-        read("a,b\n1,2,3\n4,5,6\n")
-    with pytest.raises(DataError, match=r"line 5: expected 2 .* got 3"):
-        read('a,b\n"1\n\n",2\n3,4,5\n')
-
-
-def test_blank_lines_are_gaps_only_in_a_single_column(read):
-    assert len(read("a,b\n1,2\n\n3,4\n\n").X) == 2
-    assert read("a\n1\n\n3\n").X["a"].tolist() == [1, pd.NA, 3]
-
-
-@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_c10_byte_order_marks_are_understood(read, codec):
-    mark = "\ufeff" if codec in ("utf-16-le", "utf-16-be") else ""
-    X = read((mark + "größe,b\n1,ü\n2,x\n").encode(codec)).X
-    assert X.columns.tolist() == ["größe", "b"] and X["b"].tolist() == ["ü", "x"]
-
-
-def test_c10_another_encoding_is_refused_with_byte_and_hint(read):
-    content = "a,b\n1,ü\n2,x\n".encode("latin-1")
-    with pytest.raises(DataError, match=r"not utf-8: byte 6 is wrong.*--encoding latin-1"):
-        read(content)
-    assert read(content, encoding="latin-1").X["b"].tolist() == ["ü", "x"]
-    with pytest.raises(DataError, match="no encoding 'klingon'"):
-        read(content, encoding="klingon")
-    with pytest.raises(DataError, match="not utf-16-le: byte 8 is wrong"):
-        read("\ufeffa,b".encode("utf-16-le") + b"\x00\xd8")
-
-
-def test_c10_nul_is_refused_with_its_byte(read):
-    with pytest.raises(DataError, match=r"NUL at byte 7: .*--encoding utf-16-le"):
-        read("ä,b\n1,\x002\n")
-    assert read("a,b\n1,2\n".encode("utf-16-le"), encoding="utf-16-le").X["b"].tolist() == [2]
-
-
-def test_c10_an_open_quote_is_refused_with_its_line(read):
-    with pytest.raises(DataError, match=r"record that starts on line 3 is broken.*left open"):
-        read('a,b\n1,2\n3,"4\n5,6\n')
-
-
-def test_c11_names(read):
-    with pytest.raises(DataError, match="got twice: 'a'"):
-        read("a,b,a\n1,2,3\n")
-    names = ["", "line\nbreak", "🙂", "x" * 10_000, "$_$", "<script>", " spaced "]
-    frame = pd.DataFrame([[1] * len(names), [2] * len(names)], columns=names)
-    assert read(frame.to_csv(index=False)).X.columns.tolist() == names
-
-
-def test_files_without_header_rows_or_commas_are_refused(read):
-    with pytest.raises(DataError, match="is empty"):
-        read("")
-    with pytest.raises(DataError, match="header but no rows"):
-        read("a,b\n")
-    with pytest.raises(DataError, match="separated by semicolons or tabs"):
-        read("a;b\n1;2\n")
-
-
-def test_a_hundred_thousand_characters_in_one_field(read):
-    with pytest.raises(DataError, match="line 2 is broken"):
-        read("a,b\n" + "x" * 200_000 + ",1\n")
 
 
 # ------------------------------------------------------------------ labels
@@ -340,50 +163,6 @@ def test_damaged_idx_files_are_refused(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"ab"))
     with pytest.raises(DataError, match="no sound idx file"):
         load(tmp_path)
-
-
-# ------------------------------------------------------------------ containers
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.arange(6.0).reshape(3, 2),
-        np.arange(6, dtype=">i4").reshape(3, 2),
-        np.array([True, False, True]),
-        np.array(["a", "bb", "a"]),
-        np.array(["a", "bb", "a"], object),
-        images(np.zeros((3, 4, 4, 3)), "first"),
-        pd.Series(["a", None, "b"], name="k"),
-        pd.Series(pd.Categorical(["x", "y", "x"], ordered=True), name=5),
-    ],
-)
-def test_containers_freeze_thaw_and_give_rows(X):
-    again = from_state(to_state(X))
-    assert type(again) is type(X) and n_rows(again) == n_rows(X) == 3
-    rows = take(again, np.array([2, 0]))
-    assert type(rows) is type(X) and n_rows(rows) == 2
-    if isinstance(X, pd.Series):
-        pd.testing.assert_series_equal(again, X)
-        assert rows.index.tolist() == [0, 1] and rows[0] == X[2]
-    else:
-        got, expected = (
-            np.asarray(getattr(again, "array", again)),
-            np.asarray(getattr(X, "array", X)),
-        )
-        assert np.array_equal(got, expected) and got.dtype == expected.dtype.newbyteorder("=")
-        assert getattr(again, "channels", None) == getattr(X, "channels", None)
-        assert np.array_equal(np.asarray(getattr(rows, "array", rows)), expected[[2, 0]])
-
-
-def test_other_containers():
-    torch = pytest.importorskip("torch")
-    X = torch.arange(6).reshape(3, 2)
-    again = from_state(to_state(X))
-    assert again.dtype == X.dtype and torch.equal(again, X)
-    assert torch.equal(take(X, np.array([2, 0])), X[[2, 0]])
-    assert from_state(to_state(None)) is None
-    assert take([5, 6, 7], np.array([1])) == [6]
-    with pytest.raises(DataError, match="numbers or strings"):
-        to_state(np.array([1, "a"], object))
 
 
 def test_data_holds_what_it_is_given():

@@ -303,7 +303,7 @@ class GenerativeModel(BaseEstimator, ABC):
 
         Args:
             X: Rows like those of ``fit``.
-            y: Labels; needed by a conditional model.
+            y: Labels; without them a conditional model takes the code under p(x), if it can.
 
         Returns:
             Codes ``(n, k)``, float32.
@@ -316,7 +316,7 @@ class GenerativeModel(BaseEstimator, ABC):
 
         Args:
             z: Codes, ``(n, k)``.
-            y: Labels; needed by a conditional model.
+            y: Labels, as in :meth:`encode`.
 
         Returns:
             Rows of the kind that ``fit`` was given.
@@ -326,7 +326,7 @@ class GenerativeModel(BaseEstimator, ABC):
         width = self._code_width()
         if z.ndim != 2 or z.shape[1] != width:
             raise DataError(f"z must have the shape (n, {width}), got {z.shape}.")
-        codes = self._needed(self._given(y, len(z)))
+        codes = self._needed(self._given(y, len(z)), len(z))
         return self.encoding_.decode(self._from_noise(z, codes))
 
     @capability
@@ -340,6 +340,19 @@ class GenerativeModel(BaseEstimator, ABC):
             Codes ``(n, k)``.
         """
         return self.encode(X)
+
+    @capability
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        r"""Fit, and return :meth:`transform` of X.
+
+        Args:
+            X: As in :meth:`fit`.
+            y: As in :meth:`fit`.
+
+        Returns:
+            Codes ``(n, k)``.
+        """
+        return self.fit(X, y).transform(X)
 
     @capability
     def inverse_transform(self, X: Any) -> Any:
@@ -359,13 +372,20 @@ class GenerativeModel(BaseEstimator, ABC):
     def _encoded(self, X: Any, y: Any, needed: bool = False) -> tuple[Encoded, np.ndarray | None]:
         check_is_fitted(self)
         X = self.encoding_.check(X)
-        codes = self._given(y, data.n_rows(X))
-        return self.encoding_.encode(X), self._needed(codes) if needed else codes
+        n = data.n_rows(X)
+        codes = self._given(y, n)
+        return self.encoding_.encode(X), self._needed(codes, n) if needed else codes
 
-    def _needed(self, codes: np.ndarray | None) -> np.ndarray | None:
+    def _needed(self, codes: np.ndarray | None, n: int) -> np.ndarray | None:
         if codes is None and self.condition_ is not None:
-            raise DataError("The model is conditional: p(x | y). Pass y.")
+            return self._no_condition(n)
         return codes
+
+    def _no_condition(self, n: int) -> np.ndarray:
+        r"""Return codes that say "no condition", where a family has learnt what that means."""
+        raise DataError(
+            "The model is conditional, p(x | y), and cannot do this without y. Pass y."
+        )
 
     # --- saving -------------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ from fromnoise.training import (
     train,
 )
 
-_SPLIT, _INIT, _CHECK = 20, 21, 22  # what a random stream is for
-_CHECK_ROWS, _CHECK_DRAWS = 2000, 1024
+_SPLIT, _INIT, _CHECK, _MEASURE = 20, 21, 22, 23  # what a random stream is for
+_CHECK_ROWS, _CHECK_DRAWS, _MEASURED_ROWS = 2000, 1024, 10_000
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -87,6 +87,9 @@ class NeuralModel(GenerativeModel):
     @abstractmethod
     def noise_shape(self) -> tuple[int, ...]:
         r"""The shape of the noise z of one row."""
+
+    def measure(self, rows: Tensor) -> None:
+        r"""Look at some packed training rows, once, before training."""
 
     def prepare(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Batch:
         r"""Return what the losses want of packed rows x; runs one batch ahead, in a thread."""
@@ -151,6 +154,8 @@ class NeuralModel(GenerativeModel):
             torch.default_generator.manual_seed(seed_of(seed, _INIT) % 2**63)
             self.networks_ = self.build().to(self._device())
             self.n_parameters_ = sum(p.numel() for p in self.networks_.parameters())
+            few = np.arange(min(len(rows), _MEASURED_ROWS))
+            self.measure(rows.take(few, numpy_rng(seed, _MEASURE))[0])
             self._train(rows, check, budget or self._auto_budget(len(rows), y), seed, born)
 
     def _train(

@@ -11,7 +11,7 @@ __all__ = ["TransportModel"]
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from fromnoise.base.neural import NeuralModel
 from fromnoise.data import Condition, Encoded
-from fromnoise.networks import default_network, null_condition
+from fromnoise.networks import Moments, default_network, null_condition
 from fromnoise.transport.guidance import guided
 from fromnoise.transport.solvers import SOLVERS, Field, integrate, log_density
 
 EXACT_STEPS = 64
 MAX_DENSITY_COLUMNS = 64
+STD_FLOOR = 0.05  # of a column in model space; less would make the ODE stiff near the data
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,9 +68,8 @@ class TransportModel(NeuralModel):
         if isinstance(self.network, nn.Module):
             x, t = torch.zeros(2, *shape), torch.zeros(2)
             y = [] if condition is None else [self._example(condition)]
-            return nn.ModuleDict(
-                {"velocity": self._own_network(self.network, x, t, *y, out=shape)}
-            )
+            network = self._own_network(self.network, x, t, *y, out=shape)
+            return nn.ModuleDict({"network": network, "moments": Moments(shape)})
         network = default_network(
             shape,
             self.network,
@@ -77,7 +77,16 @@ class TransportModel(NeuralModel):
             n_classes=condition.n_classes if condition else 0,
             n_columns=condition.width if condition else 0,
         )
-        return nn.ModuleDict({"velocity": network})
+        return nn.ModuleDict({"network": network, "moments": Moments(shape)})
+
+    def measure(self, rows: Tensor) -> None:
+        r"""Take mean and standard deviation of packed rows, for :func:`gaussian_flow`."""
+        self.moments.set(rows.to(self._device()), floor=STD_FLOOR)
+
+    @property
+    def moments(self) -> Moments:
+        r"""Mean and standard deviation of the training rows in model space."""
+        return cast(Moments, self.networks_["moments"])
 
     @torch.no_grad()
     def generate(self, z: Tensor, y: Tensor | None) -> Tensor:
@@ -125,6 +134,13 @@ class TransportModel(NeuralModel):
             return y
         draws = torch.rand(len(y), generator=generator, device=y.device)
         return null_condition(y, self.condition_.n_classes, draws < self.condition_dropout)
+
+    def _no_condition(self, n: int) -> np.ndarray:
+        if self.condition_ is None or self.condition_dropout == 0:
+            return super()._no_condition(n)
+        if self.condition_.n_classes:
+            return np.full(n, self.condition_.n_classes)
+        return np.full((n, self.condition_.width), np.nan, dtype=np.float32)
 
     def _field(self, y: Tensor | None) -> Field:
         return partial(_with_condition, self.velocity, y)

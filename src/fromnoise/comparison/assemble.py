@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from fromnoise import data
+from fromnoise.comparison.exhibits import Material
 from fromnoise.comparison.jobs import Split, read_samples
 from fromnoise.comparison.measure import RANKED_BY, Measure, likelihood
-from fromnoise.comparison.report import Material, results_csv, write_report
+from fromnoise.comparison.report import write_report
+from fromnoise.comparison.results import results_csv
 from fromnoise.comparison.verdict import COPYING_LIMIT, Scored, combined, verdict
 from fromnoise.metrics import Result
 from fromnoise.persistence import write_text

@@ -1,137 +1,35 @@
-r"""The report's figures: drawn once, readable on white and on black, able to hold any text.
+r"""The report's line figures: scatters of pairs, distributions of columns, curves of losses.
 
-A figure becomes a `Picture`: data URIs for an `<img>`, where nothing can run or be fetched. Line
-figures are SVG drawn in a placeholder ink that is then replaced, so one drawing gives a light and
-a dark variant. Clouds of points are raster inside the SVG, and grids of images are plain PNG.
+Real rows are grey and decide the frame, drawn ones are blue, so that all families of a report are
+seen against the same axes; what lies outside is counted in the caption.
 
-Names of columns and categories are data, hence hostile: they are cut, made printable (`cut`) and
-never read as mathematics (`text.parse_math` is off, so `a$_$` is four characters). Matplotlib's
-object interface is used throughout: no pyplot, and the user's own style sheet is set aside.
+Names of columns and categories are data, hence hostile: they are cut and made printable before
+they are drawn. Far values, constants, gaps and missing records must all leave a figure.
 """
 
-__all__ = ["Picture", "cut", "image_grid", "loss_curve", "marginals", "pair_plot"]
+__all__ = ["loss_curve", "marginals", "pair_plot"]
 
-import base64
-import io
 import math
-import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from PIL import Image
+
+from fromnoise.comparison.pictures import FAINT, MODEL, REAL, SECOND, Picture, svg
+from fromnoise.comparison.wording import cut
 
 Array = np.ndarray
 History = list[dict[str, Any]]
-
-# Seen on white and on near-black alike (contrast above 3:1), and apart for the colour-blind.
-MODEL, REAL, SECOND = "#3d7be0", "#868c95", "#c9701f"
-# Colours that no figure uses otherwise; each is replaced by its (light, dark) pair.
-INK, FAINT = "#010203", "#020304"
-THEMES = ({INK: "#4b5059", FAINT: "#d9dce1"}, {INK: "#b9bec8", FAINT: "#363b44"})
-FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
-STYLE = {
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 8,
-    "axes.formatter.use_mathtext": False,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "font.size": 8,
-    "grid.color": FAINT,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "fromnoise",
-}
 WIDTH = 4.0
 POINTS = 1500
 COLUMNS, VECTOR_COLUMNS, CATEGORIES = 8, 4, 4
-
-
-@dataclass(frozen=True)
-class Picture:
-    r"""A finished figure.
-
-    Args:
-        light: Data URI for a light page.
-        dark: Data URI for a dark page; the same where the figure has no ink.
-        alt: What the figure shows, for those who cannot see it.
-        caption: What a reader should know besides; may be empty.
-        pixelated: Whether to enlarge without smoothing.
-
-    Example:
-        >>> Picture("data:image/png;base64,", "data:image/png;base64,", "a dot").caption
-        ''
-    """
-
-    light: str
-    dark: str
-    alt: str
-    caption: str = ""
-    pixelated: bool = False
-
-
-def cut(text: object, limit: int = 28) -> str:
-    r"""Return ``text`` on one line, printable, at most ``limit`` characters long.
-
-    Args:
-        text: A name of any length, with any characters.
-        limit: Characters to keep, the ellipsis included.
-
-    Returns:
-        The name; line breaks, surrogates and direction marks are written as escapes.
-
-    Example:
-        >>> cut("a\nb" + "c" * 99, 10)
-        'a\\nbccccc…'
-    """
-    head = str(text)[: limit + 1]
-    line = "".join(c if c.isprintable() else _escape(c) for c in head)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def image_grid(images: Array, labels: Sequence[str] | None = None) -> Picture:
-    r"""Return a square grid of images; with labels, a class in each row.
-
-    Args:
-        images: `(n, C, H, W)` in [-1, 1]; values outside are clipped.
-        labels: One for each image.
-
-    Returns:
-        One PNG with transparent gaps; images larger than 96 pixels are made smaller.
-
-    Example:
-        >>> image_grid(np.zeros((5, 1, 8, 8))).alt
-        '5 images of 8 × 8 pixels'
-    """
-    height, width = images.shape[2:]
-    side = 6 if max(height, width) <= 64 else 4
-    names = sorted(set(labels or ()))[:10]
-    if labels:
-        index = np.array(labels, object)
-        rows = [np.flatnonzero(index == name)[:side] for name in names]
-    else:
-        rows = np.split(np.arange(len(images))[: side * side], range(side, side * side, side))
-    cells = [[_tile(images[i]) for i in row] for row in rows if len(row)]
-    alt = f"{sum(map(len, cells))} images of {height} × {width} pixels"
-    caption = f"Rows: {', '.join(cut(name, 20) for name in names)}" if names else ""
-    return _png(_sheet(cells), alt, caption)
 
 
 def pair_plot(real: Array, fake: Array | None, names: Sequence[str]) -> Picture:
@@ -164,10 +62,10 @@ def pair_plot(real: Array, fake: Array | None, names: Sequence[str]) -> Picture:
         ratio = (high[1] - low[1]) / (high[0] - low[0])
         equal = 0.4 < ratio < 1.3
         paint = _scatter(shown[:, columns], (low, high), labels, colour, equal)
-        return _svg(paint, (WIDTH, WIDTH * (0.87 * ratio + 0.12 if equal else 0.8)), alt, caption)
+        return svg(paint, (WIDTH, WIDTH * (0.87 * ratio + 0.12 if equal else 0.8)), alt, caption)
     base = (real[:, columns] - low) / (high - low)
     alt = f"Pairs and histograms of {', '.join(labels)}"
-    return _svg(lambda figure: _pairs(figure, base, unit, labels), (WIDTH, WIDTH), alt, caption)
+    return svg(lambda figure: _pairs(figure, base, unit, labels), (WIDTH, WIDTH), alt, caption)
 
 
 def marginals(real: pd.DataFrame, fake: pd.DataFrame) -> Picture:
@@ -198,7 +96,7 @@ def marginals(real: pd.DataFrame, fake: pd.DataFrame) -> Picture:
 
     alt = f"Distributions of {', '.join(names)}: real and drawn"
     caption = f"{count} of {real.shape[1]} columns." if count < real.shape[1] else ""
-    return _svg(paint, (WIDTH, 1.5 * math.ceil(count / 2)), alt, caption)
+    return svg(paint, (WIDTH, 1.5 * math.ceil(count / 2)), alt, caption)
 
 
 def loss_curve(history: History) -> Picture:
@@ -227,66 +125,7 @@ def loss_curve(history: History) -> Picture:
     trend = "falls" if points[-1, 1] < points[0, 1] else "goes"
     span = f"from {points[0, 1]:.3g} to {points[-1, 1]:.3g} over {len(points)} records"
     alt = f"{cut(name)} {trend} {span}"
-    return _svg(lambda figure: _losses(figure, lines, axis or "record"), (WIDTH, 2.2), alt)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
-def _uri(kind: str, payload: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(payload).decode()}"
-
-
-def _svg(
-    paint: Callable[[Figure], None], size: tuple[float, float], alt: str, caption: str = ""
-) -> Picture:
-    r"""Draw with the house style, then set the page's font and the ink of each theme."""
-    stream = io.StringIO()
-    with warnings.catch_warnings(), matplotlib.style.context(["default", STYLE]):
-        # Only about glyphs that the measuring font lacks; the browser's fonts have them.
-        warnings.simplefilter("ignore")
-        figure = Figure(figsize=size, layout="constrained")
-        paint(figure)
-        figure.savefig(stream, format="svg", transparent=True, dpi=150, metadata={"Date": None})
-    text = re.sub(r"(font: [\d.]+px )[^;\"<]*", rf"\1{FONT}", stream.getvalue())
-    light, dark = (_inked(text, theme) for theme in THEMES)
-    return Picture(light, dark, alt, caption)
-
-
-def _inked(text: str, theme: dict[str, str]) -> str:
-    for placeholder, colour in theme.items():
-        text = text.replace(placeholder, colour)
-    return _uri("svg+xml", text.encode())
-
-
-def _png(pixels: Array, alt: str, caption: str) -> Picture:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", optimize=True)
-    uri = _uri("png", stream.getvalue())
-    return Picture(uri, uri, alt, caption, pixelated=True)
-
-
-def _tile(image: Array) -> Array:
-    r"""Return one image as `(h, w, 4)` bytes: grey, RGB or RGBA, else its first channel."""
-    channels = image if len(image) in (3, 4) else image[:1].repeat(3, 0)
-    unit = np.nan_to_num(np.clip(channels.astype(float), -1, 1), nan=-1.0) / 2 + 0.5
-    opaque = unit if len(unit) == 4 else np.concatenate([unit, np.ones_like(unit[:1])])
-    picture = Image.fromarray(np.rint(opaque * 255).astype(np.uint8).transpose(1, 2, 0).copy())
-    picture.thumbnail((96, 96), Image.Resampling.BOX)
-    return np.asarray(picture)
-
-
-def _sheet(cells: list[list[Array]]) -> Array:
-    height, width = cells[0][0].shape[:2]
-    gap = max(1, max(height, width) // 12)
-    down, across = height + gap, width + gap
-    size = (len(cells) * down - gap, max(map(len, cells)) * across - gap, 4)
-    sheet = np.zeros(size, np.uint8)
-    for i, row in enumerate(cells):
-        for j, tile in enumerate(row):
-            sheet[i * down : i * down + height, j * across : j * across + width] = tile
-    return sheet
+    return svg(lambda figure: _losses(figure, lines, axis or "record"), (WIDTH, 2.2), alt)
 
 
 def _entangled(rows: Array, count: int) -> list[int]:

@@ -1,17 +1,10 @@
 r"""Data: where they come from, and the invertible maps between them and model space."""
 
 from fromnoise.data.conditions import Condition
+from fromnoise.data.containers import from_state, n_rows, take, to_state
+from fromnoise.data.encodings import encoding_from_state, fit_encoding
 from fromnoise.data.images import images
-from fromnoise.data.sources import (
-    Data,
-    encoding_from_state,
-    fit_encoding,
-    from_state,
-    load,
-    n_rows,
-    take,
-    to_state,
-)
+from fromnoise.data.sources import Data, load
 from fromnoise.data.transforms import Encoded, Encoding
 
 __all__ = [

@@ -13,8 +13,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fromnoise.data.tables import Column, column_of, frame_of, is_frame, is_series, native
-from fromnoise.data.transforms import restore, spread
+from fromnoise.data.arrays import restore, spread
+from fromnoise.data.columns import Column
+from fromnoise.data.frames import column_of, frame_of, is_frame, is_series, native
 from fromnoise.errors import DataError, shown
 
 Array = NDArray[Any]

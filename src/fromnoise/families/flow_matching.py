@@ -25,7 +25,7 @@ from torch import Tensor
 from fromnoise.base import TransportModel
 from fromnoise.training import Batch, Objective
 from fromnoise.transport.couplings import optimal_transport
-from fromnoise.transport.paths import LINEAR, TIME_SAMPLERS, bridge
+from fromnoise.transport.paths import LINEAR, TIME_SAMPLERS, bridge, gaussian_flow
 
 _COUPLED_COLUMNS = 100
 
@@ -45,7 +45,7 @@ class FlowMatching(TransportModel):
         history_: One dictionary a record: step, progress, seconds, loss, learning_rate,
             validation.
         status_: ``"ok"`` or ``"diverged"``, with ``status_reason_``.
-        networks_: The trained network under the key ``"velocity"``.
+        networks_: The trained network under the key ``"network"``.
 
     Example:
         >>> import fromnoise as fn
@@ -63,10 +63,10 @@ class FlowMatching(TransportModel):
     time_sampling: Literal["uniform", "logit-normal"] = "uniform"
 
     def velocity(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        r"""Return v(x, t | y): what the network says."""
-        network = self.networks_["velocity"]
-        result: Tensor = network(x, t) if y is None else network(x, t, y)
-        return result
+        r"""Return v(x, t | y): the flow of a Gaussian, and what the network adds to it."""
+        u, spread, x = gaussian_flow(LINEAR, x, t, self.moments.mean, self.moments.std)
+        network = self.networks_["network"]
+        return u + spread * (network(x, t) if y is None else network(x, t, y))
 
     def objectives(self) -> list[Objective]:
         r"""Return the one objective, E ‖v(x_t, t) − (x_1 − x_0)‖²."""

@@ -135,7 +135,9 @@ class GaussianMixture(GenerativeModel):
                 break
         if best is None:
             raise DataError("No number of components fits these rows.")
-        self.mixture_, self.component_class_ = best.mixture, rows.component_class(best)
+        self.mixture_, self.component_class_ = best.mixture, None
+        if self._has_classes():
+            self.component_class_ = rows.component_class(best.mixture)
         self.lower_bound_, self.n_iter_ = best.bound, len(best.history)
         self.converged_, self.history_ = best.converged, best.history
         self.n_steps_, self.fit_seconds_ = limit.iterations, limit.clock.elapsed()
@@ -165,9 +167,16 @@ class GaussianMixture(GenerativeModel):
         if kind == "auto":
             kind = "full" if values.shape[1] <= _FULL_COLUMNS else "diag"
         weight = _checked_weight(self._sample_weight, len(values))
-        return _Rows.grouped(
-            values, torch.from_numpy(encoded.codes), weight, classes, kind, self._units(values)
+        rows = _Rows(
+            values,
+            torch.from_numpy(encoded.codes),
+            weight,
+            (range(len(values)),),
+            kind,
+            self._units(values),
+            encoding.cardinalities,
         )
+        return rows.weighed().grouped(classes if classes is None else classes[weight > 0])
 
     def _units(self, values: Tensor) -> Tensor:
         r"""Units of the data that one unit of each model column stands for."""
@@ -181,6 +190,8 @@ class GaussianMixture(GenerativeModel):
 
     def _counts(self, rows: "_Rows") -> tuple[int, ...]:
         smallest = min(len(group) for group in rows.groups)
+        if smallest == 0:
+            raise DataError("A class has no row whose sample_weight is not zero.")
         if self.n_components != "auto":
             if self.n_components > smallest:
                 what = "rows" if rows.n_groups() == 1 else "rows of the smallest class"
@@ -378,8 +389,8 @@ class GaussianMixture(GenerativeModel):
         share: np.ndarray = joint / joint.sum(1, keepdims=True)
         if not self._has_classes():
             return share
-        members = np.equal(self.component_class_, np.arange(len(self.classes_))[:, None])  # (C, K)
-        return share @ members.T.astype(float)
+        members = np.arange(len(self.classes_)) == np.asarray(self.component_class_)[:, None]
+        return share @ members.astype(float)  # (n, K) @ (K, C)
 
     def bic(self, X: Any, y: Any = None) -> float:
         r"""Return the Bayesian information criterion, −2 log p(X) + parameters · log n.
@@ -407,7 +418,7 @@ class GaussianMixture(GenerativeModel):
         return float(-2 * self.score_samples(X, y).sum() + 2 * self.n_parameters_)
 
     def _cannot(self, name: str) -> str | None:
-        if name in ("encode", "decode", "transform", "inverse_transform"):
+        if name in ("encode", "decode", "transform", "fit_transform", "inverse_transform"):
             return (
                 f"GaussianMixture has no {name}: which component a row came from is not known, so"
                 " a row has no single code z. predict_proba gives the probabilities of the"
@@ -543,8 +554,8 @@ class _Mixture:
 
     def fits(self, rows: "_Rows", count: int) -> bool:
         same = self.means.shape == (count * rows.n_groups(), rows.values.shape[1])
-        cards = [table.shape[1] for table in self.tables]
-        return same and self.kind == rows.kind and cards == rows.cardinalities()
+        cards = tuple(table.shape[1] for table in self.tables)
+        return same and self.kind == rows.kind and cards == rows.cardinalities
 
     def part(self, components: slice) -> "_Mixture":
         r"""Return some of the components."""
@@ -610,34 +621,33 @@ class _Rows:
     groups: tuple[range, ...]
     kind: str
     units: Tensor  # (d,)
+    cardinalities: tuple[int, ...]
 
-    @classmethod
-    def grouped(
-        cls,
-        values: Tensor,
-        codes: Tensor,
-        weight: Tensor,
-        classes: np.ndarray | None,
-        kind: str,
-        units: Tensor,
-    ) -> "_Rows":
+    def weighed(self) -> "_Rows":
+        r"""Return the rows whose weight is not zero."""
+        keep = self.weight > 0
+        values, codes, weight = self.values[keep], self.codes[keep], self.weight[keep]
+        groups = (range(len(values)),)
+        return replace(self, values=values, codes=codes, weight=weight, groups=groups)
+
+    def grouped(self, classes: np.ndarray | None) -> "_Rows":
+        r"""Return the rows sorted by class, one group a class."""
         if classes is None:
-            return cls(values, codes, weight, (range(len(values)),), kind, units)
+            return self
         order = np.argsort(classes, kind="stable")
+        values, codes, weight = self.values[order], self.codes[order], self.weight[order]
         ends = np.bincount(classes).cumsum()
         groups = tuple(map(range, [0, *ends[:-1].tolist()], ends.tolist()))
-        return cls(values[order], codes[order], weight[order], groups, kind, units)
+        return replace(self, values=values, codes=codes, weight=weight, groups=groups)
 
     def n_groups(self) -> int:
         return len(self.groups)
 
-    def cardinalities(self) -> list[int]:
-        return [int(c) + 1 for c in self.codes.max(0).values] if self.codes.shape[1] else []
+    def slices(self) -> list[slice]:
+        return [slice(group.start, group.stop) for group in self.groups]
 
-    def component_class(self, run: "_Run") -> np.ndarray | None:
-        if len(self.groups) == 1:
-            return None
-        return np.repeat(np.arange(len(self.groups)), len(run.mixture.means) // len(self.groups))
+    def component_class(self, mixture: _Mixture) -> np.ndarray:
+        return np.repeat(np.arange(len(self.groups)), len(mixture.means) // len(self.groups))
 
     def blocks(self, count: int) -> Iterator[tuple[slice, slice]]:
         r"""Yield (rows, components) that belong together, a block at a time."""
@@ -691,7 +701,7 @@ class _Moments:
     counts: list[Tensor]
 
     @classmethod
-    def zero(cls, mixture: _Mixture, cardinalities: list[int]) -> "_Moments":
+    def zero(cls, mixture: _Mixture, cardinalities: tuple[int, ...]) -> "_Moments":
         k, d = mixture.means.shape
         shape = (k, d) if mixture.kind in ("diag", "spherical") else (k, d, d)
         zeros = [torch.zeros(k, c, dtype=torch.float64) for c in cardinalities]
@@ -737,7 +747,7 @@ def _expectation_maximisation(
 def _expectation(rows: _Rows, mixture: _Mixture, limit: _Limit) -> tuple[_Moments, float]:
     r"""Return the moments under the responsibilities, and Σ log p(x)."""
     count = len(mixture.means) // rows.n_groups()
-    moments, log_p = _Moments.zero(mixture, rows.cardinalities()), 0.0
+    moments, log_p = _Moments.zero(mixture, rows.cardinalities), 0.0
     for block, components in rows.blocks(count):
         if limit.clock.elapsed() >= limit.deadline:
             raise _OutOfTime
@@ -784,7 +794,7 @@ def _deviations(variance: Tensor, kind: str, reg: Tensor, units: Tensor) -> Tens
 
 
 def _regularisation(rows: _Rows, reg_covar: float) -> Tensor:
-    if reg_covar == 0:
+    if reg_covar == 0 or not len(rows.units):
         return torch.zeros_like(rows.units)
     floor = _FLOOR * rows.values.var(0, correction=0)
     return torch.maximum(reg_covar / rows.units**2, floor)
@@ -796,15 +806,16 @@ def _clustered(
     r"""Return the mixture whose components are the clusters of k-means or of its seeding."""
     one_hot = [
         torch.nn.functional.one_hot(rows.codes[:, i], c).double()
-        for i, c in enumerate(rows.cardinalities())
+        for i, c in enumerate(rows.cardinalities)
     ]
     features = torch.cat([rows.values, *one_hot], dim=1).numpy()
-    centres = [_centres(features[g.start : g.stop], count, how, rng) for g in rows.groups]
+    weight = rows.weight.numpy()
+    centres = [_centres(features[g], weight[g], count, how, rng) for g in rows.slices()]
     means = torch.from_numpy(np.concatenate(centres))
     start = replace(
         _Mixture.empty(rows, count), means=means[:, : rows.values.shape[1]].contiguous()
     )
-    moments = _Moments.zero(start, rows.cardinalities())
+    moments = _Moments.zero(start, rows.cardinalities)
     for block, components in rows.blocks(count):
         nearest = torch.cdist(torch.from_numpy(features[block]), means[components]).argmin(1)
         r = torch.nn.functional.one_hot(nearest, count).T.double() * rows.weight[block]
@@ -813,15 +824,19 @@ def _clustered(
     return _maximisation(start, moments, reg, rows.units)
 
 
-def _centres(features: np.ndarray, count: int, how: str, rng: np.random.Generator) -> np.ndarray:
+def _centres(
+    features: np.ndarray, weight: np.ndarray, count: int, how: str, rng: np.random.Generator
+) -> np.ndarray:
     if len(features) > _START_ROWS:
-        features = features[np.sort(rng.choice(len(features), _START_ROWS, replace=False))]
+        chosen = np.sort(rng.choice(len(features), _START_ROWS, replace=False))
+        features, weight = features[chosen], weight[chosen]
     seed = int(rng.integers(2**31))
     if how == "k-means++":
-        return kmeans_plusplus(features, count, random_state=seed)[0]
+        return kmeans_plusplus(features, count, sample_weight=weight, random_state=seed)[0]
+    k_means = KMeans(count, n_init=1, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters
-        return KMeans(count, n_init=1, random_state=seed).fit(features).cluster_centers_
+        return k_means.fit(features, sample_weight=weight).cluster_centers_
 
 
 def _log_components(

@@ -6,7 +6,7 @@ a small network for numbers. *No condition* has a vector of its own, learnt from
 label was hidden (Ho & Salimans 2022); it is spelt as one class more, or as NaN.
 """
 
-__all__ = ["ConditionEmbedding", "TimeEmbedding", "Zero", "null_condition"]
+__all__ = ["ConditionEmbedding", "Moments", "TimeEmbedding", "Zero", "null_condition"]
 
 import math
 
@@ -91,6 +91,33 @@ def null_condition(y: Tensor, n_classes: int, hide: Tensor | None = None) -> Ten
     if hide is None:
         return null
     return torch.where(hide.reshape(-1, *[1] * (y.ndim - 1)), null, y)
+
+
+class Moments(nn.Module):
+    r"""Holds the mean and standard deviation of the training rows, saved with the weights.
+
+    Args:
+        shape: Of one row.
+
+    Example:
+        >>> moments = Moments((2,))
+        >>> moments.set(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), floor=0.05)
+        >>> moments.mean, moments.std
+        (tensor([1., 1.]), tensor([1.0000, 0.0500]))
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("std", torch.ones(shape))
+
+    def set(self, rows: Tensor, floor: float) -> None:
+        r"""Measure rows ``(n, *shape)``; no standard deviation is less than ``floor``."""
+        self.mean.copy_(rows.mean(0))
+        self.std.copy_(rows.std(0, correction=0).clamp_min(floor))
 
 
 class Zero(nn.Linear):

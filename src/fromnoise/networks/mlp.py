@@ -12,7 +12,7 @@ from fromnoise.networks.layers import ConditionEmbedding, TimeEmbedding, Zero
 
 
 class ResidualMLP(nn.Module):
-    r"""Maps ``(n, n_in)``, a time and a condition to ``(n, n_out)``.
+    r"""Maps ``(n, n_in)``, a time and a condition to ``(n, n_out)``; images keep their shape.
 
     Args:
         n_in: Columns that come in.
@@ -46,15 +46,16 @@ class ResidualMLP(nn.Module):
         self.wide = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
         self.back = nn.ModuleList(Zero(2 * width, width) for _ in range(depth))
         self.shift = nn.Linear(width, 2 * width * depth) if timed or condition else None
-        self.last = nn.Linear(width, n_out)
+        self.last = Zero(width, n_out)
 
     def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        h = self.first(x)
+        h = self.first(x.flatten(1))
         shifts = self._shifts(t, y)
         for i, (norm, wide, back) in enumerate(zip(self.norms, self.wide, self.back, strict=True)):
             inner = wide(norm(h))
             h = h + back(nn.functional.silu(inner if shifts is None else inner + shifts[i]))
-        return self.last(h)
+        out = self.last(h)
+        return out if x.ndim == 2 else out.reshape(x.shape)
 
     def _shifts(self, t: Tensor | None, y: Tensor | None) -> tuple[Tensor, ...] | None:
         if self.shift is None:

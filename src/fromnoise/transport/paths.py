@@ -16,7 +16,15 @@ The straight path, α_t = t and σ_t = 1 − t, is Liu 2022 (eq. 1) and Lipman 2
 σ_min = 0.
 """
 
-__all__ = ["LINEAR", "TIME_SAMPLERS", "Path", "bridge", "logit_normal_times", "uniform_times"]
+__all__ = [
+    "LINEAR",
+    "TIME_SAMPLERS",
+    "Path",
+    "bridge",
+    "gaussian_flow",
+    "logit_normal_times",
+    "uniform_times",
+]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,6 +83,45 @@ def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Ten
     t = t.reshape(-1, *[1] * (x_1.ndim - 1))  # (n, 1, ...)
     x_t = path.alpha(t) * x_1 + path.sigma(t) * x_0
     return x_t, path.d_alpha(t) * x_1 + path.d_sigma(t) * x_0
+
+
+def gaussian_flow(
+    path: Path, x: Tensor, t: Tensor, mean: Tensor, std: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return what is known of the velocity if the data were N(mean, diag std²).
+
+    With V_t = α_t² s² + σ_t², the variance of x_t, the velocity that all pairs have on average is
+
+        u_t(x) = α'_t m + (α'_t α_t s² + σ'_t σ_t) / V_t (x − α_t m),
+
+    and the velocity of a single pair spreads around it by |α'_t σ_t − σ'_t α_t| s / √V_t. A
+    network that learns only the rest, v = u_t + spread · F((x − α_t m) / √V_t, t), has an input
+    and a target of unit size at every time (the preconditioning of Karras 2022, table 1, for
+    velocities), and starts from the best Gaussian model with independent columns.
+
+    Args:
+        path: The path.
+        x: Points x_t, ``(n, *)``.
+        t: Times, ``(n,)``.
+        mean: m, shaped like a row of x.
+        std: s, positive, shaped like a row of x.
+
+    Returns:
+        u_t(x), the spread, and (x − α_t m) / √V_t, each ``(n, *)``.
+
+    Example:
+        >>> x, t, one = torch.tensor([[2.0]]), torch.tensor([0.5]), torch.ones(1)
+        >>> gaussian_flow(LINEAR, x, t, 0 * one, one)[0]  # s = 1: the noise is the data already
+        tensor([[0.]])
+    """
+    t = t.reshape(-1, *[1] * (x.ndim - 1))
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    d_alpha, d_sigma = path.d_alpha(t), path.d_sigma(t)
+    variance = alpha**2 * std**2 + sigma**2
+    centred = x - alpha * mean
+    slope = (d_alpha * alpha * std**2 + d_sigma * sigma) / variance
+    spread = (d_alpha * sigma - d_sigma * alpha).abs() * std * variance.rsqrt()
+    return d_alpha * mean + slope * centred, spread, centred * variance.rsqrt()
 
 
 def uniform_times(n: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,148 @@
+r"""Arrays of numbers: what is taken for one, and the way back to a dtype and a container.
+
+Data may come as lists, torch tensors, or arrays of any real dtype, and leave as they came. In
+between all is float64, so two limits hold everywhere: squares of numbers beyond `LARGEST` would
+overflow, and integers beyond `EXACT` would run into one another.
+"""
+
+__all__ = ["EXACT", "LARGEST", "check_array_like", "restore", "spread", "to_dtype"]
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_array
+
+from fromnoise.errors import DataError, shown
+
+Array = NDArray[Any]
+
+LARGEST = 1e150  # squares and sums of squares of anything larger overflow float64
+EXACT = 2**53  # float64 holds every integer up to here
+
+
+def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, Array]:
+    r"""Return (container, array of numbers) without copying where that is possible.
+
+    Args:
+        X: An array, a torch tensor, a list of rows, or a DataFrame of numbers.
+        at_least: Fewest rows allowed.
+        nd: Whether more than two axes are allowed.
+
+    Returns:
+        ``"numpy"`` or ``"torch"``, and the array.
+
+    Raises:
+        DataError: If it is empty, has too few rows, or does not hold real numbers.
+        TypeError: If it is sparse or masked.
+
+    Example:
+        >>> check_array_like([[1, 2], [3, 4]], at_least=2)[1].shape
+        (2, 2)
+    """
+    container = "torch" if type(X).__module__.partition(".")[0] == "torch" else "numpy"
+    if container == "torch":
+        X = _from_torch(X)
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("Masked arrays are not supported: use X.filled(numpy.nan).")
+    if getattr(getattr(X, "dtype", None), "kind", "") == "O" and X.ndim == 2:
+        _refuse_text(np.asarray(X))
+    try:
+        array = check_array(
+            X,
+            dtype="numeric",
+            ensure_all_finite=False,
+            ensure_min_samples=at_least,
+            allow_nd=nd,
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return container, np.asarray(array)
+
+
+def restore(x: Array, dtype: str, container: str) -> Any:
+    r"""Return float64 ``x`` in a dtype (integers rounded, nothing wraps) and container.
+
+    Args:
+        x: Numbers of any shape.
+        dtype: Name of a NumPy dtype.
+        container: ``"numpy"`` or ``"torch"``.
+
+    Returns:
+        An array or a tensor.
+
+    Example:
+        >>> restore(np.array([-1.2, 3.6]), "uint8", "numpy")
+        array([0, 4], dtype=uint8)
+    """
+    array = to_dtype(x, np.dtype(dtype))
+    if container == "numpy":
+        return array
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def to_dtype(x: Array, dtype: np.dtype[Any]) -> Array:
+    r"""Return ``x`` in ``dtype``: integers rounded, values beyond its range at its ends.
+
+    Args:
+        x: Numbers of any shape.
+        dtype: A dtype of numbers.
+
+    Returns:
+        The array.
+
+    Example:
+        >>> to_dtype(np.array([0.4, 300.0]), np.dtype("uint8"))
+        array([  0, 255], dtype=uint8)
+    """
+    if dtype.kind == "b":
+        return x > 0.5
+    if dtype.kind == "f":
+        return np.clip(x, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
+    info = np.iinfo(dtype)
+    # The largest int64 is no float64: the next one down is.
+    top = float(info.max) if info.max < EXACT else float(np.nextafter(float(info.max), 0))
+    return np.clip(np.rint(x), float(info.min), top).astype(dtype)
+
+
+def spread(x: Array) -> tuple[float, float]:
+    r"""Return mean and standard deviation of finite ``x``, safe from over- and underflow.
+
+    Args:
+        x: At least one number, ``(n,)``.
+
+    Returns:
+        The two numbers; the second is 0 only if all of ``x`` are equal.
+
+    Example:
+        >>> spread(np.array([1e-300, 3e-300]))
+        (2e-300, 1e-300)
+    """
+    low, high = float(x.min()), float(x.max())
+    if low == high:
+        return low, 0.0
+    width = high - low
+    relative = (x - low) / width
+    return low + width * float(relative.mean()), width * float(relative.std())
+
+
+def _from_torch(X: Any) -> Array:
+    X = X.detach().cpu()
+    numbers: Array = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
+    return numbers
+
+
+def _refuse_text(X: Array) -> None:
+    bad = np.array([[isinstance(entry, str | bytes) for entry in row] for row in X], bool)
+    if bad.any():
+        rows = np.flatnonzero(bad.any(1))[:3]
+        listed = "; ".join(
+            f"row {row}: {', '.join(shown(entry) for entry in X[row][bad[row]][:3])}"
+            for row in rows
+        )
+        raise DataError(
+            f"Expected numbers, got text in {int(bad.any(1).sum())} rows ({listed}). Convert the "
+            "columns to numbers, or pass a DataFrame, where text is a category."
+        )

@@ -1,0 +1,280 @@
+r"""Flow matching against what is known of Gaussians, and against the reference of its rival."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+import fromnoise as fn
+from fromnoise.metrics import energy_distance
+from fromnoise.networks import ResidualMLP
+from fromnoise.transport.paths import LINEAR, bridge, gaussian_flow
+
+
+def small(**arguments: Any) -> fn.FlowMatching:
+    given = {"network": "small", "random_state": 0, "budget": "20 steps", **arguments}
+    return fn.FlowMatching(**given)
+
+
+def gaussian(n: int = 4000) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.multivariate_normal([2.0, -1.0], [[1.0, 0.8], [0.8, 1.0]], n)
+
+
+class Silent(nn.Module):
+    r"""A network that adds nothing to the Gaussian flow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.weight * x
+
+
+# --- the Gaussian part ------------------------------------------------------------------------
+
+
+def test_row_19_the_gaussian_flow_is_the_conditional_mean() -> None:
+    m, s = torch.tensor([1.3], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    x = torch.linspace(-2, 3, 11, dtype=torch.float64)[:, None]
+    u, spread, one = gaussian_flow(LINEAR, x, t, m, s)
+    v = ((1 - t) ** 2 + t**2 * s**2)[:, None]
+    expected = m + (t[:, None] * s**2 - (1 - t[:, None])) / v * (x - t[:, None] * m)
+    torch.testing.assert_close(u, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(spread, s / v.sqrt(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(one, (x - t[:, None] * m) / v.sqrt(), rtol=1e-12, atol=1e-12)
+
+
+def test_row_19_what_is_left_for_the_network_has_unit_size() -> None:
+    generator = torch.Generator().manual_seed(0)
+    m, s = torch.tensor([1.3, -2.0]), torch.tensor([0.5, 3.0])
+    x_1 = m + s * torch.randn(200_000, 2, generator=generator)
+    x_0 = torch.randn(200_000, 2, generator=generator)
+    for time in (0.0, 0.3, 0.9):
+        t = torch.full((200_000,), time)
+        x_t, u_t = bridge(LINEAR, x_0, x_1, t)
+        u, spread, one = gaussian_flow(LINEAR, x_t, t, m, s)
+        rest = (u_t - u) / spread
+        assert (rest.var(0) - 1).abs().max() < 0.02
+        assert (one.var(0) - 1).abs().max() < 0.02
+        assert (rest * one).mean(0).abs().max() < 0.02  # nothing linear is left
+
+
+def test_a_silent_network_is_the_gaussian_with_independent_columns() -> None:
+    X = gaussian() * [1.0, 100.0]
+    model = small(network=Silent(), learning_rate=1e-9, missing="error").fit(X)
+    drawn = model.sample(20_000, random_state=0)
+    error = (drawn.mean(0) - X.mean(0)) / X.std(0)
+    assert np.abs(error).max() < 0.05
+    np.testing.assert_allclose(drawn.std(0), X.std(0), rtol=0.05)
+    z = (X[:100] - X.mean(0)) / X.std(0)
+    exact = -0.5 * (z**2).sum(1) - np.log(X.std(0)).sum() - np.log(2 * np.pi)
+    np.testing.assert_allclose(model.score_samples(X[:100]), exact, atol=0.1)
+
+
+# --- learning ---------------------------------------------------------------------------------
+
+
+def test_it_learns_a_correlated_gaussian() -> None:
+    X = gaussian()
+    model = small(budget="600 steps").fit(X)
+    drawn = model.sample(10_000, random_state=0)
+    np.testing.assert_allclose(drawn.mean(0), [2, -1], atol=0.1)
+    np.testing.assert_allclose(np.cov(drawn.T), [[1, 0.8], [0.8, 1]], atol=0.12)
+    inverse = np.linalg.inv([[1, 0.8], [0.8, 1]])
+    d = X[:300] - [2, -1]
+    exact = -0.5 * np.einsum("ni,ij,nj->n", d, inverse, d) - np.log(2 * np.pi * 0.6)
+    assert np.abs(model.score_samples(X[:300]) - exact).mean() < 0.1
+    z = model.encode(X[:2000])
+    np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.15)
+
+
+@pytest.mark.parametrize("name", ["moons", "8gaussians"])
+def test_it_beats_a_single_gaussian(name: str) -> None:
+    X = fn.data.load(name).X
+    train, test = X[:4000], X[4000:6000]
+    drawn = small(budget="400 steps").fit(train).sample(2000, random_state=0)
+    rival = fn.GaussianMixture(n_components=1).fit(train).sample(2000, random_state=0)
+    ours, theirs = energy_distance(test, drawn), energy_distance(test, rival)
+    assert ours.high < theirs.low
+
+
+def test_densities_integrate_to_one() -> None:
+    X = np.random.default_rng(0).normal(size=(500, 1)) ** 3
+    model = small(budget="100 steps").fit(X)
+    grid = np.linspace(-40, 40, 4001)
+    density = np.exp(model.score_samples(grid[:, None]))
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=5e-3)
+
+
+def test_the_loss_is_the_textbook_one() -> None:
+    model = small(coupling="independent").fit(gaussian())
+    generator = torch.Generator().manual_seed(3)
+    x_0, x_1 = torch.randn(64, 2, generator=generator), torch.randn(64, 2, generator=generator)
+    loss = model.loss((x_0, x_1), None, 1.0, torch.Generator().manual_seed(5))
+    t = fn.transport.paths.uniform_times(64, torch.Generator().manual_seed(5))
+    x_t = (1 - t[:, None]) * x_0 + t[:, None] * x_1
+    v = model.velocity(x_t, t, None)
+    torch.testing.assert_close(loss, ((v - (x_1 - x_0)) ** 2).mean())
+
+
+def test_the_coupling_is_the_assignment_of_least_cost() -> None:
+    model = small(coupling="optimal-transport").fit(gaussian())
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
+    x_0, x_1 = model.prepare(x, None, torch.Generator().manual_seed(2))
+    noise = torch.randn(64, 2, generator=torch.Generator().manual_seed(2))
+    cost = torch.cdist(noise, x).square().double().numpy()
+    rows, columns = linear_sum_assignment(cost)
+    assert (x_0 - x_1).square().sum().item() == pytest.approx(cost[rows, columns].sum(), rel=1e-5)
+    free = small(coupling="independent").fit(gaussian())
+    assert torch.equal(free.prepare(x, None, torch.Generator().manual_seed(2))[0], noise)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "coupled"),
+    [
+        (np.ones((40, 2)), None, True),
+        (np.ones((40, 101)), None, False),
+        (np.ones((40, 2)), np.arange(40) % 2, False),
+        (np.ones((40, 5, 5)), None, False),
+    ],
+)
+def test_the_automatic_coupling(X: np.ndarray, y: Any, coupled: bool) -> None:
+    X = X + np.random.default_rng(0).normal(size=X.shape)
+    assert small(budget="1 steps").fit(X, y)._coupled() is coupled
+
+
+def test_a_continuous_label_refuses_optimal_transport() -> None:
+    with pytest.raises(ValueError, match="independent"):
+        small(coupling="optimal-transport").fit(gaussian(100), np.arange(100.0))
+
+
+# --- sampling ---------------------------------------------------------------------------------
+
+
+def test_more_steps_converge_to_decode() -> None:
+    model = small(budget="100 steps").fit(gaussian())
+    z = model.encode(model.sample(50, random_state=0))
+    exact = model.decode(z)
+    errors = []
+    for steps in (5, 20, 80):
+        model.set_params(solver="heun", steps=steps)
+        errors.append(np.abs(model.sample(50, random_state=0) - exact).max())
+    assert errors[2] < errors[1] < errors[0] or errors[0] < 1e-3
+
+
+def test_solver_and_steps_touch_sampling_only() -> None:
+    model = small(budget="100 steps").fit(gaussian())
+    X = gaussian(50)
+    before, coarse = model.score_samples(X), model.sample(50, random_state=0)
+    model.set_params(solver="euler", steps=1, temperature=0.5)
+    assert (model.score_samples(X) == before).all()
+    assert not np.allclose(model.sample(50, random_state=0), coarse)
+    assert model.n_evaluations == 1
+    assert model.set_params(solver="rk4", steps=5).n_evaluations == 20
+
+
+def test_temperature_zero_has_no_spread() -> None:
+    model = small(budget="50 steps", temperature=0.0).fit(gaussian())
+    drawn = model.sample(10, random_state=0)
+    assert np.ptp(drawn, axis=0).max() < 1e-5
+
+
+def test_guidance_moves_away_from_the_unconditional_model() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 2000)
+    X = rng.normal(size=(2000, 1)) + np.where(y, 1.0, -1.0)[:, None]
+    model = small(budget="300 steps").fit(X, y)
+    plain = model.sample(2000, y=1, random_state=0).mean()
+    strong = model.set_params(guidance=3.0).sample(2000, y=1, random_state=0).mean()
+    none = model.set_params(guidance=0.0).sample(2000, y=1, random_state=0).mean()
+    assert strong > plain + 0.3 > none + 0.6
+    assert model.set_params(guidance=3.0).n_evaluations == 2 * 2 * model.steps
+
+
+# --- networks of one's own --------------------------------------------------------------------
+
+
+def test_a_module_of_ones_own_is_copied_trained_and_asked_for_again(tmp_path: Any) -> None:
+    X, y = gaussian(200), np.arange(200) % 3
+    own = ResidualMLP(2, 2, width=16, depth=1, timed=True)
+    before = {k: v.clone() for k, v in own.state_dict().items()}
+    model = small(network=own).fit(X)
+    assert all(torch.equal(v, before[k]) for k, v in own.state_dict().items())
+    model.save(tmp_path / "run")
+    with pytest.raises(fn.ArtifactError, match="network=module"):
+        fn.load(tmp_path / "run")
+    loaded = fn.load(tmp_path / "run", network=own)
+    assert (loaded.sample(5, random_state=0) == model.sample(5, random_state=0)).all()
+    with pytest.raises(fn.ArtifactError):
+        fn.load(tmp_path / "run", network=ResidualMLP(2, 2, width=8, depth=1, timed=True))
+    small(network=Silent()).fit(X, y)
+    with pytest.raises(fn.DataError, match=r"must return the shape \(2, 2\), got \(2, 3\)"):
+        small(network=ResidualMLP(2, 3, width=8, depth=1, timed=True)).fit(X)
+
+
+# --- capabilities, statuses, arguments --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pd.DataFrame({"a": np.arange(40), "b": ["x", "y"] * 20}),
+        np.random.default_rng(0).poisson(50, (40, 2)),
+        np.random.default_rng(0).normal(size=(40, 65)),
+    ],
+)
+def test_no_density_where_there_is_none(X: Any) -> None:
+    model = small(budget="2 steps").fit(X)
+    assert not hasattr(model, "score_samples")
+    with pytest.raises(AttributeError, match="GaussianMixture has one"):
+        model.score_samples(X)
+
+
+def test_a_diverged_fit_says_so_and_stays_usable() -> None:
+    class Exploding(Silent):
+        def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+            return self.weight * x + (torch.inf if self.training else 0.0)
+
+    model = small(network=Exploding(), budget="100 steps").fit(gaussian(100))
+    assert model.status_ == "diverged"
+    assert "not finite" in model.status_reason_
+    assert model.n_steps_ == 10
+    assert np.isfinite(model.sample(5)).all()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"network": "smal"}, "Did you mean 'small'"),
+        ({"network": 3}, "network"),
+        ({"solver": "huen"}, "Did you mean 'heun'"),
+        ({"coupling": "optimal"}, "Did you mean 'optimal-transport'"),
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": "big"}, "batch_size"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"ema": 1.5}, "ema"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"condition_dropout": 1.0}, "condition_dropout"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"budget": "0 steps"}, "budget"),
+    ],
+)
+def test_bad_arguments_get_clear_errors(bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**bad).fit(gaussian(100))
+
+
+def test_callbacks_see_the_history() -> None:
+    seen: list[Any] = []
+    model = small(callbacks=(seen.append,)).fit(gaussian(200))
+    assert [record.to_dict() for record in seen] == model.history_
+    assert model.history_[-1]["step"] == 20
+    assert model.history_[-1]["validation"] is not None
