@@ -13,6 +13,7 @@ __all__ = ["app", "main"]
 import dataclasses
 import errno
 import inspect
+import io
 import json
 import logging
 import os
@@ -74,7 +75,7 @@ def compare(
     """
     given = _given(locals(), "budget label image_size seeds test_fraction n_samples random_state")
     if families is not None:
-        given["families"] = [name.strip() for name in families.split(",")]
+        given["families"] = [name.strip() for name in families.split(",") if name.strip()]
     result = fromnoise.compare(source, out=out, overwrite=force, **given)
     if as_json:
         print_line(json.dumps(result.report, indent=1))
@@ -111,26 +112,35 @@ def sample(
     n = 1 if n_samples is None else n_samples
     labelled = model.condition_ is not None
     blocks = model.sample_iter(n, _label(model, y), random_state=random_state, return_y=labelled)
-    with open_sink(out, kind=model.encoding_.kind, n_rows=n, overwrite=force) as sink:
+    encoding = model.encoding_
+    kind, pixels = encoding.kind, {}
+    if kind == "images":
+        pixels = {"layout": encoding.layout, "limits": (encoding.low, encoding.high)}
+    with open_sink(out, kind=kind, n_rows=n, overwrite=force, **pixels) as sink:
         for block in blocks:
             sink.write(*(block if labelled else (block, None)))
     return OK
 
 
 @app.command
-def score(run: str, source: str, *, label: str | None = None) -> int:
+def score(
+    run: str, source: str, *, label: str | None = None, image_size: int | None = None
+) -> int:
     r"""Print log p(x) of each row of SOURCE, one number a line, in nats.
 
     Args:
         run: Folder of the model.
         source: Rows like those the model was fitted on.
-        label: Column that holds y, for p(x | y).
+        label: Column that holds y, for p(x | y); a table's own is known to the model.
+        image_size: What images of several sizes are resized to, in pixels.
     """
     model: Any = fromnoise.load(run)
-    read = fromnoise.data.load(source, label=label)
-    y = read.y if label is not None else None
     if not hasattr(model, "score_samples"):
         raise DataError(_why_absent(model, "score_samples"))
+    read = fromnoise.data.load(source, label=label, image_size=image_size)
+    if label is None and (label := _label_column(model, read.X)) is not None:
+        read = fromnoise.data.load(read, label=label)
+    y = read.y if label is not None else None
     for value in model.score_samples(read.X, y):
         print_line(repr(float(value)))
     return OK
@@ -231,8 +241,7 @@ _FIT_DOC = r"""Fit {name} and save the model.
 def _fit(
     model: Any, source: str, out: str, label: str | None, image_size: int | None, force: bool
 ) -> int:
-    if Path(out).exists() and any(Path(out).iterdir()) and not force:
-        raise FileExistsError(f"{out} exists. Choose another folder, or replace it with --force.")
+    _check_run(Path(out), force)
     read = fromnoise.data.load(source, label=label, image_size=image_size)
     for note in read.note:
         logging.getLogger("fromnoise").info("%s", note)
@@ -244,6 +253,17 @@ def _fit(
         raise
     model.save(out, overwrite=True)
     return OK if model.status_ == "ok" else DIVERGED
+
+
+def _check_run(path: Path, force: bool) -> None:
+    r"""Refuse a folder that a model cannot be saved in, before any data is read."""
+    from fromnoise.data.sinks import check_writable
+
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} exists and is no folder. Choose another name.")
+    if path.exists() and any(path.iterdir()) and not force:
+        raise FileExistsError(f"{path} exists. Choose another folder, or replace it with --force.")
+    check_writable(path)
 
 
 # --- errors and exit codes --------------------------------------------------------------------
@@ -262,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _prepare_streams()
     signal.signal(signal.SIGTERM, _terminated)
     words = sys.argv[1:] if arguments is None else arguments
     if len(words) > 1 and words[0] == "fit" and not words[1].startswith("-"):
@@ -278,6 +298,8 @@ def _run(command: App | Callable[[str], App], words: list[str]) -> int:
         result = command(
             words, exit_on_error=False, print_error=False, result_action="return_value"
         )
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here a full disk or a closed pipe can still be told
         return result if isinstance(result, int) else OK
     except (CycloptsError, _Usage) as error:
         return _said(str(error), USAGE)
@@ -319,9 +341,33 @@ _MESSAGES = {
 
 
 def _said(message: str, code: int) -> int:
-    clean = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
-    sys.stderr.write(f"fromnoise: {clean}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"fromnoise: {_one_line(message)}\n")
     return code
+
+
+def _one_line(message: str) -> str:
+    r"""Return text on one line, with control characters as escapes."""
+    line = " ".join(part.strip() for part in message.split("\n") if part.strip())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+class _OneLine(logging.Formatter):
+    r"""Names come out of somebody's files: a terminal is to show them, not to obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _one_line(super().format(record))
+
+
+def _prepare_streams() -> None:
+    r"""Log to standard error, and write UTF-8 whatever the locale says, as files are."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logger = logging.getLogger("fromnoise")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -333,6 +379,8 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 def print_line(text: str) -> None:
     r"""Write a line of data to standard output."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "Standard output is closed.")
     sys.stdout.write(text + "\n")
 
 
@@ -391,6 +439,14 @@ def _label(model: Any, text: str | None) -> Any:
     if text not in known:
         raise DataError(f"y has no class {text!r}.{did_you_mean(text, known)}")
     return known[text]
+
+
+def _label_column(model: Any, X: Any) -> str | None:
+    r"""Return the column that the model is conditional on, if the table X has it."""
+    form = model.condition_.form if model.condition_ is not None else {}
+    name = form.get("name")
+    columns = [str(column) for column in getattr(X, "columns", ())]
+    return name if name in columns else None
 
 
 def _why_absent(model: Any, name: str) -> str:

@@ -25,7 +25,7 @@ from fromnoise.transport.solvers import SOLVERS, Field, integrate, log_density
 
 EXACT_STEPS = 64
 MAX_DENSITY_COLUMNS = 64
-STD_FLOOR = 0.05  # of a column in model space; less would make the ODE stiff near the data
+STD_FLOOR = 0.05  # of a column in model space: what hardly varies is not blown up
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -80,7 +80,7 @@ class TransportModel(NeuralModel):
         return nn.ModuleDict({"network": network, "moments": Moments(shape)})
 
     def measure(self, rows: Tensor) -> None:
-        r"""Take mean and standard deviation of packed rows, for :func:`gaussian_flow`."""
+        r"""Take mean and standard deviation of packed rows; the path ends in standardised rows."""
         self.moments.set(rows.to(self._device()), floor=STD_FLOOR)
 
     @property
@@ -92,7 +92,8 @@ class TransportModel(NeuralModel):
     def generate(self, z: Tensor, y: Tensor | None) -> Tensor:
         r"""Solve the ODE from noise to data with the model's solver, steps and guidance."""
         times = torch.linspace(0, 1, self.steps + 1)
-        return integrate(self._guided(y), self.temperature * z, times, SOLVERS[self.solver])
+        x = integrate(self._guided(y), self.temperature * z, times, SOLVERS[self.solver])
+        return self.moments.restore(x)
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
@@ -151,26 +152,31 @@ class TransportModel(NeuralModel):
         null = null_condition(y, self.condition_.n_classes)
         return guided(self._field(y), self._field(null), self.guidance)
 
-    def _flow(self, start: float, x: Tensor, y: Tensor | None) -> Tensor:
-        times = torch.linspace(start, 1 - start, EXACT_STEPS + 1)
-        return integrate(self._field(y), x, times, SOLVERS["rk4"])
+    def _backwards(self, x: Tensor, y: Tensor | None) -> Tensor:
+        times = torch.linspace(1, 0, EXACT_STEPS + 1)
+        return integrate(self._field(y), self.moments.standardise(x), times, SOLVERS["rk4"])
+
+    def _forwards(self, z: Tensor, y: Tensor | None) -> Tensor:
+        times = torch.linspace(0, 1, EXACT_STEPS + 1)
+        return self.moments.restore(integrate(self._field(y), z, times, SOLVERS["rk4"]))
 
     def _likelihood(self, x: Tensor, y: Tensor | None) -> Tensor:
-        times = torch.linspace(1, 0, EXACT_STEPS + 1)
-        return log_density(self._field(y), x, times, SOLVERS["rk4"]).double()
+        times, x = torch.linspace(1, 0, EXACT_STEPS + 1), self.moments.standardise(x)
+        log_p = log_density(self._field(y), x, times, SOLVERS["rk4"])
+        return log_p.double() - self.moments.std.double().log().sum()
 
     def _log_prob(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
         return self._in_blocks(self._likelihood, self.encoding_.pack(encoded), y)
 
     @torch.no_grad()
     def _to_noise(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
-        z = self._in_blocks(partial(self._flow, 1.0), self.encoding_.pack(encoded), y)
+        z = self._in_blocks(self._backwards, self.encoding_.pack(encoded), y)
         return z.reshape(len(z), -1)
 
     @torch.no_grad()
     def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:
         z = z.reshape(len(z), *self.noise_shape)
-        return self.encoding_.unpack(self._in_blocks(partial(self._flow, 0.0), z, y))
+        return self.encoding_.unpack(self._in_blocks(self._forwards, z, y))
 
 
 def _with_condition(velocity: Any, y: Tensor | None, x: Tensor, t: Tensor) -> Tensor:

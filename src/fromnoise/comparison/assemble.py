@@ -13,11 +13,12 @@ import numpy as np
 
 from fromnoise import data
 from fromnoise.comparison.exhibits import Material
-from fromnoise.comparison.jobs import Split, read_samples
+from fromnoise.comparison.jobs import Job, Split, read_samples
 from fromnoise.comparison.measure import RANKED_BY, Measure, likelihood
 from fromnoise.comparison.report import write_report
 from fromnoise.comparison.results import results_csv
 from fromnoise.comparison.verdict import COPYING_LIMIT, Scored, combined, verdict
+from fromnoise.families import PRESETS
 from fromnoise.metrics import Result
 from fromnoise.persistence import write_text
 from fromnoise.training import numpy_rng
@@ -38,6 +39,7 @@ class Assembly:
         n_samples: Rows that each model drew.
         protocol: What ``report.json`` says of how it was done.
         path: Folder of the report.
+        label: Column that the labels of a conditional table are measured as; None otherwise.
     """
 
     source: data.Data
@@ -46,11 +48,10 @@ class Assembly:
     n_samples: int
     protocol: dict[str, Any]
     path: Path
+    label: str | None
 
     def __post_init__(self) -> None:
-        conditional_table = self.split.train_y is not None and self.source.kind == "table"
-        label = (self.source.label or "label") if conditional_table else None
-        self.measure = Measure(self.source.kind, self.split, label, self.seed)
+        self.measure = Measure(self.source.kind, self.split, self.label, self.seed)
         self.material: dict[str, Material] = {}
 
     def write(self, runs: dict[str, list[tuple[Path, dict[str, Any]]]]) -> dict[str, Any]:
@@ -62,7 +63,9 @@ class Assembly:
         Returns:
             The content of ``report.json``.
         """
-        measured = {name: [self._measured(*run) for run in seeds] for name, seeds in runs.items()}
+        measured = {
+            name: [self._measured(name, *run) for run in seeds] for name, seeds in runs.items()
+        }
         rows = [self._row(name, runs[name], measured[name]) for name in runs]
         rows += [self._real(), self._copier()]
         ranked = RANKED_BY[self.source.kind]
@@ -90,7 +93,7 @@ class Assembly:
         write_report(self.path, report, self.material, self._held_out())
         return report
 
-    def _measured(self, folder: Path, result: dict[str, Any]) -> Metrics:
+    def _measured(self, name: str, folder: Path, result: dict[str, Any]) -> Metrics:
         if result["status"] in ("failed", "timeout"):
             return {}
         X, y, log_p = read_samples(folder / "samples")
@@ -99,7 +102,6 @@ class Assembly:
         exact = None if log_p is None else likelihood(log_p)
         if exact is not None:
             found["log_likelihood"] = exact
-        name = folder.name.rpartition("-")[0]
         if name not in self.material:
             self.material[name] = self._material(X, y, fake, result)
         return found
@@ -128,7 +130,7 @@ class Assembly:
         return {
             "name": name,
             "role": "reference" if name == "gaussian" else "family",
-            "family": json.loads((runs[0][0] / "job.json").read_text())["family"],
+            "family": PRESETS[Job.read(runs[0][0]).family][0],
             "arguments": first.get("arguments", {}),
             "status": first["status"],
             "reason": first["reason"],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fromnoise import data
-from fromnoise.comparison.jobs import Split
+from fromnoise.comparison.jobs import Split, with_label
 from fromnoise.data import Encoding
 from fromnoise.metrics import (
     PixelPCA,
@@ -60,7 +60,7 @@ class Measure:
 
         Args:
             X: Rows as the user or a model gave them.
-            y: Their labels, or None.
+            y: Their labels; None where there are none, or a column of X holds them.
 
         Returns:
             Vectors as an array, a table as a DataFrame with its label, images ``(n, C, H, W)``.
@@ -69,7 +69,7 @@ class Measure:
             return self.encoding.encode(self.encoding.check(X)).values
         if self.kind == "vectors":
             return np.asarray(X, dtype=np.float64)
-        return X if self.label is None else with_label(X, y, self.label)
+        return X if self.label is None or y is None else with_label(X, y, self.label)
 
     def numbers(self, X: Any, y: Any = None) -> np.ndarray:
         r"""Return the features of rows, ``(n, d)``."""
@@ -138,26 +138,3 @@ def likelihood(log_p: np.ndarray) -> Result | None:
         return None
     mean, half = float(log_p.mean()), 1.96 * float(log_p.std(ddof=1)) / len(log_p) ** 0.5
     return Result(mean, mean - half, mean + half, len(log_p), "higher", 0.0)
-
-
-def with_label(X: Any, y: Any, label: str) -> Any:
-    r"""Return a DataFrame with the label column at its end.
-
-    Args:
-        X: A pandas or polars DataFrame.
-        y: One label a row.
-        label: Name of the column.
-
-    Returns:
-        A new DataFrame of the same library.
-
-    Example:
-        >>> import pandas as pd
-        >>> with_label(pd.DataFrame({"a": [1]}), ["x"], "b").columns.tolist()
-        ['a', 'b']
-    """
-    if hasattr(X, "with_columns"):
-        import polars as pl
-
-        return X.with_columns(pl.Series(label, y))
-    return X.assign(**{label: np.asarray(y) if not hasattr(y, "array") else y.array})

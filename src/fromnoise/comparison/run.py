@@ -14,14 +14,11 @@ __all__ = ["Comparison", "compare"]
 import json
 import logging
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +28,12 @@ from fromnoise import data
 from fromnoise import families as registry
 from fromnoise.base import GenerativeModel
 from fromnoise.comparison.assemble import Assembly, protocol
-from fromnoise.comparison.jobs import Job, Split, write_split
+from fromnoise.comparison.jobs import Job, Split, job_folder, write_split
+from fromnoise.comparison.processes import run_worker
 from fromnoise.comparison.worker import run_job
-from fromnoise.errors import DataError, did_you_mean
-from fromnoise.persistence import write_text
+from fromnoise.data import Condition
+from fromnoise.data.sinks import check_writable
+from fromnoise.errors import DataError, did_you_mean, shown
 from fromnoise.training import Budget, entropy, numpy_rng
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ REFERENCES = ("real", "gaussian", "copier")
 MOST_SAMPLES = {"vectors": 10_000, "table": 10_000, "images": 2_000}
 FEWEST_SAMPLES = 1_000
 MOST_TEST = 10_000
-_START_SECONDS, _SAMPLE_SECONDS = 60.0, 1800.0
+FEWEST_MEASURED = 12  # rows of the smallest set that every metric can work with
+_LONGEST_NAME = 80
+_NOT_TOLD = ("random_state", "budget")
 _SPLIT = 40  # what a random stream is for
 
 
@@ -62,6 +63,7 @@ class Comparison:
 
     report: dict[str, Any]
     path: Path
+    _own: dict[str, GenerativeModel] = field(default_factory=dict, repr=False)
 
     @property
     def best(self) -> str | None:
@@ -72,13 +74,10 @@ class Comparison:
     @property
     def models(self) -> dict[str, GenerativeModel]:
         r"""The fitted models by name, loaded from the report's folder (first seed)."""
-        folders = {
-            row["name"]: self.path / "jobs" / f"{row['name']}-0" / "model"
-            for row in self.report["rows"]
-            if row["role"] == "family"
-        }
+        names = [row["name"] for row in self.report["rows"] if row["role"] == "family"]
+        folders = {name: job_folder(self.path, name, 0) / "model" for name in names}
         return {
-            name: registry.load(path)
+            name: self._own[name] if name in self._own else registry.load(path)
             for name, path in folders.items()
             if (path / "manifest.json").exists()
         }
@@ -150,16 +149,13 @@ def compare(
         >>> result.best, (result.path / "index.html").exists()
         ('gmm', True)
     """
-    Budget.parse(budget)
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}.")
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}.")
+    _check_arguments(budget, seeds, test_fraction)
+    if y is not None and label is not None:
+        raise ValueError("y and label both say what the labels are; pass one of them.")
     models = _models(families)
-    loaded = data.load(source, label=label, image_size=image_size)
-    path = Path(tempfile.mkdtemp(prefix="fromnoise-")) if out is None else Path(out)
     if out is not None:
-        _prepare(path, overwrite)
+        _check_out(Path(out), overwrite)
+    loaded = data.load(source, label=label, image_size=image_size)
     plan = _Plan(
         loaded,
         y if y is not None else loaded.y if label is not None else None,
@@ -169,12 +165,30 @@ def compare(
         test_fraction,
         n_samples,
         entropy(random_state),
-        path,
     )
-    result = Comparison(plan.run(), path)
+    split = plan.split()
+    path = Path(tempfile.mkdtemp(prefix="fromnoise-") if out is None else out)
+    _clear(path)
+    try:
+        result = Comparison(plan.run(split, path), path, plan.own)
+    except BaseException:
+        # Fits that are over took long and can be loaded; anything less is of no use.
+        if out is None or not any(path.glob("jobs/*/result.json")):
+            _clear(path)
+            with suppress(OSError):
+                path.rmdir()
+        raise
     if out is None:
         weakref.finalize(result, shutil.rmtree, path, ignore_errors=True)
     return result
+
+
+def _check_arguments(budget: str, seeds: int, test_fraction: float) -> None:
+    Budget.parse(budget)
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}.")
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {shown(seeds)}.")
 
 
 def _models(
@@ -182,13 +196,13 @@ def _models(
 ) -> dict[str, str | GenerativeModel]:
     if isinstance(wanted, Mapping):
         chosen: dict[str, str | GenerativeModel] = dict(wanted)
+    elif isinstance(wanted, str):
+        chosen = {name: name for name in (AUTO if wanted == "auto" else [wanted])}
     else:
-        names = AUTO if wanted == "auto" else [wanted] if isinstance(wanted, str) else wanted
+        names = list(wanted) if isinstance(wanted, Sequence) else [wanted]
         chosen = {name: name for name in names}
-        for name in chosen:
-            if name not in registry.PRESETS:
-                hint = did_you_mean(name, registry.PRESETS)
-                raise ValueError(f"There is no family {name!r}.{hint}")
+    for name, model in chosen.items():
+        _check_family(name, model)
     taken = sorted(set(chosen) & set(REFERENCES))
     if not chosen or taken:
         raise ValueError(
@@ -199,14 +213,38 @@ def _models(
     return chosen
 
 
-def _prepare(path: Path, overwrite: bool) -> None:
+def _check_family(name: Any, model: Any) -> None:
+    if isinstance(model, str):
+        if model not in registry.PRESETS:
+            hint = did_you_mean(model, registry.PRESETS)
+            raise ValueError(f"There is no family {shown(model)}.{hint}")
+    elif not isinstance(model, GenerativeModel):
+        raise ValueError(
+            "families must be names, or a mapping from names of yours to estimators such as"
+            f" GaussianMixture(); got {shown(model)}."
+        )
+    if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= _LONGEST_NAME:
+        raise ValueError(
+            f"families: {shown(name)} cannot name a row; use up to {_LONGEST_NAME} characters."
+        )
+
+
+def _check_out(path: Path, overwrite: bool) -> None:
+    r"""Refuse a folder that cannot be written, before anything is read or computed."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         if not overwrite:
             raise FileExistsError(f"{path} exists. Choose another folder, or overwrite it.")
-        if not (path / "report.json").exists():
+        if not any((path / mark).exists() for mark in ("report.json", "split/manifest.json")):
             raise FileExistsError(f"{path} exists and holds no report; it is not overwritten.")
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
+
+
+def _clear(path: Path) -> None:
+    r"""Remove what a comparison writes, and nothing else."""
+    for name in ("split", "jobs"):
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in ("report.json", "results.csv", "index.html"):
+        (path / name).unlink(missing_ok=True)
 
 
 @dataclass
@@ -221,45 +259,69 @@ class _Plan:
     test_fraction: float
     n_samples: int | str
     seed: int
-    path: Path
+    own: dict[str, GenerativeModel] = field(default_factory=dict)
 
-    def run(self) -> dict[str, Any]:
-        r"""Fit, draw, measure, write the report, and return it."""
-        split = self._split()
-        n_samples = self._n_samples(data.n_rows(split.test))
-        write_split(self.path / "split", split)
+    def run(self, split: Split, path: Path) -> dict[str, Any]:
+        r"""Fit, draw, measure, write the report into the folder ``path``, and return it."""
+        n_samples, label = self._n_samples(), self._label()
+        write_split(path / "split", split)
         done = protocol(split, self.budget, self.seeds, self.seed, n_samples)
-        assembly = Assembly(self.source, split, self.seed, n_samples, done, self.path)
+        assembly = Assembly(self.source, split, self.seed, n_samples, done, path, label)
         self._announce()
         gaussian = registry.make("gmm", n_components=1)
         runs = {
-            name: [self._fitted(name, model, n_samples, seed) for seed in range(self.seeds)]
+            name: [self._fitted(name, model, seed, path) for seed in range(self.seeds)]
             for name, model in [*self.models.items(), ("gaussian", gaussian)]
         }
         return assembly.write(runs)
 
-    def _split(self) -> Split:
+    def split(self) -> Split:
+        r"""Return the split; all that is wrong with data and arguments is found here."""
         n = data.n_rows(self.source.X)
-        held_out = min(max(round(n * self.test_fraction), 1), MOST_TEST)
-        if held_out < 4 or n - held_out < 2:
+        held_out = self._held_out(n)
+        if held_out < 2 * FEWEST_MEASURED or n - held_out < FEWEST_MEASURED:
             raise DataError(
-                f"{n} rows are too few to hold out {self.test_fraction:.0%} of them for a"
-                " comparison; at least 4 held-out rows are needed."
+                f"{n} rows are too few to hold out {self.test_fraction:.0%} of them: expected at"
+                f" least {2 * FEWEST_MEASURED} held-out and {FEWEST_MEASURED} training rows."
+                " Change test_fraction, or add rows."
             )
+        self._n_samples()
         order = numpy_rng(self.seed, _SPLIT).permutation(n)
         test, train = np.sort(order[:held_out]), np.sort(order[held_out:])
         X, y = self.source.X, self.y
-        data.fit_encoding(X, missing="auto", index=train)  # refuses bad data before any training
+        encoding = data.fit_encoding(X, missing="model", index=train)
+        if self.source.kind == "vectors" and encoding.cardinalities:
+            raise DataError(
+                "The array holds NaN, which can be compared in tables only: pass a DataFrame."
+            )
+        if y is not None:
+            Condition.fit(y, n).check_encode(y, n)
+            if self.source.kind == "table" and np.ndim(y) > 1:
+                raise DataError(f"y must be one column for a table, got shape {np.shape(y)}.")
         labels = [None if y is None else data.take(y, index) for index in (train, test)]
         return Split(data.take(X, train), labels[0], data.take(X, test), labels[1])
 
-    def _n_samples(self, n_test: int) -> int:
+    def _held_out(self, n: int) -> int:
+        return min(round(n * self.test_fraction), MOST_TEST)
+
+    def _n_samples(self) -> int:
         if self.n_samples == "auto":
-            most = MOST_SAMPLES[self.source.kind]
-            return min(max(n_test, FEWEST_SAMPLES), most)
-        if not isinstance(self.n_samples, int) or self.n_samples < 4:
-            raise ValueError(f'n_samples must be "auto" or at least 4, got {self.n_samples!r}.')
+            held_out = self._held_out(data.n_rows(self.source.X))
+            return min(max(held_out, FEWEST_SAMPLES), MOST_SAMPLES[self.source.kind])
+        if not isinstance(self.n_samples, int) or self.n_samples < FEWEST_MEASURED:
+            raise ValueError(
+                f'n_samples must be "auto" or at least {FEWEST_MEASURED}, got {self.n_samples!r}.'
+            )
         return self.n_samples
+
+    def _label(self) -> str | None:
+        r"""Return the column that the labels of a table are; None where there is none."""
+        if self.y is None or self.source.kind != "table":
+            return None
+        label = self.source.label or str(getattr(self.y, "name", None) or "label")
+        while label in [str(name) for name in self.source.X.columns]:
+            label += "_"
+        return label
 
     def _announce(self) -> None:
         fits = len(self.models) * self.seeds
@@ -273,79 +335,48 @@ class _Plan:
         logger.info("%d fits of %s: %s.", fits, ", ".join(self.models), each)
 
     def _fitted(
-        self, name: str, model: str | GenerativeModel, n_samples: int, seed: int
+        self, name: str, model: str | GenerativeModel, seed: int, path: Path
     ) -> tuple[Path, dict[str, Any]]:
-        folder = self.path / "jobs" / f"{name}-{seed}"
-        family, arguments = _description(model)
+        folder = job_folder(path, name, seed)
+        plain = isinstance(model, str) or _is_plain(model)
         job = Job(
             name=name,
-            family=family,
-            arguments=arguments,
+            family=model if isinstance(model, str) else model.family,
+            arguments={} if isinstance(model, str) or not plain else _arguments(model),
             budget=self.budget,
             seed=self.seed + seed,
-            n_samples=n_samples,
-            split=str(self.path / "split"),
+            n_samples=self._n_samples(),
+            split=str(path.absolute() / "split"),
+            conditional=name not in REFERENCES,
+            label=self._label(),
         )
         job.write(folder)
         logger.info("fitting %s", name)
-        if isinstance(model, str) or _is_plain(model):
-            _run_worker(folder, job)
+        if isinstance(model, str) or plain:
+            run_worker(folder, job)
         else:
             # A module or callback of the user's cannot go through files; it is fitted here.
-            run_job(folder, job, model.__sklearn_clone__())
+            own = model.__sklearn_clone__()
+            run_job(folder, job, own)
+            self.own.setdefault(name, own)
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
         logger.info("%s: %s %s", name, result["status"], result["reason"])
         return folder, result
 
 
-def _description(model: str | GenerativeModel) -> tuple[str, dict[str, Any]]:
-    if isinstance(model, str):
-        return model, {}
-    arguments = model._saved_arguments()
-    return model.family, {k: v for k, v in arguments.items() if k != "random_state"}
+def _arguments(model: GenerativeModel) -> dict[str, Any]:
+    r"""Return the arguments of a model; its seed, and where it is fitted, are the comparison's."""
+    arguments = model.get_params(deep=False)
+    return {name: value for name, value in arguments.items() if name not in _NOT_TOLD}
 
 
 def _is_plain(model: GenerativeModel) -> bool:
-    return all(
-        value is None or isinstance(value, bool | int | float | str) or value == ()
-        for value in model.get_params(deep=False).values()
-    )
+    r"""Return whether the model is its family with arguments that can be written down."""
+    known = type(model) is registry.FAMILIES.get(model.family)
+    return known and all(_is_plain_value(value) for value in _arguments(model).values())
 
 
-def _run_worker(folder: Path, job: Job) -> None:
-    r"""Run the job in a process of its own; a result is always left behind."""
-    command = [sys.executable, "-m", "fromnoise.comparison.worker", str(folder)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        reason = _awaited(process, folder, Budget.parse(job.budget))
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    if not (folder / "result.json").exists():
-        code = process.returncode
-        status = "timeout" if reason else "failed"
-        killed = code == -signal.SIGKILL
-        why = "killed, likely out of memory" if killed else f"the process ended with status {code}"
-        result = {"status": status, "reason": reason or why}
-        write_text(folder / "result.json", json.dumps(result))
-
-
-def _awaited(process: "subprocess.Popen[bytes]", folder: Path, budget: Budget | None) -> str:
-    r"""Wait for the worker; returns why it was killed, or an empty text."""
-    limited = budget is not None and budget.unit == "seconds"
-    fit_limit = 1.5 * budget.amount + _START_SECONDS if limited and budget else float("inf")
-    started, fitted_at = time.monotonic(), None
-    while process.poll() is None:
-        now = time.monotonic()
-        if fitted_at is None and (folder / "fitted").exists():
-            fitted_at = now
-        late_fit = fitted_at is None and now - started > fit_limit
-        late_draw = fitted_at is not None and now - fitted_at > _SAMPLE_SECONDS
-        if late_fit or late_draw:
-            process.kill()
-            process.wait()
-            what = f"the fit took more than {fit_limit:.0f} s" if late_fit else "drawing took"
-            return what if late_fit else f"{what} more than {_SAMPLE_SECONDS:.0f} s"
-        time.sleep(0.05)
-    return ""
+def _is_plain_value(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain_value(part) for part in value)
+    return value is None or type(value) in (bool, int, float, str)

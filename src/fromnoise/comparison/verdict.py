@@ -58,7 +58,7 @@ def verdict(scored: Sequence[Scored], metric: str) -> dict[str, Any]:
     """
     if not scored:
         return {"best": None, "tied": [], "why": "No family finished in a state to be ranked."}
-    ranked = sorted(scored, key=lambda s: _loss(combined(s.results)))
+    ranked = sorted(scored, key=lambda s: np.mean([_loss(result) for result in s.results]))
     leader = ranked[0]
     tied = [other.name for other in ranked[1:] if _tied(leader, other)]
     value = combined(leader.results)

@@ -32,19 +32,23 @@ def main(folder: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     path = Path(folder)
     job = Job.read(path)
-    model = families.make(job.family, **_tuples(job.arguments))
-    run_job(path, job, model)
+    try:
+        run_job(path, job, families.make(job.family, **_tuples(job.arguments)))
+    except KeyboardInterrupt:
+        return 130  # Ctrl-C reaches every process of a terminal; the parent says what happened
     return 0
 
 
 def run_job(folder: Path, job: Job, model: GenerativeModel) -> None:
     r"""Fit ``model``, and write model, samples and ``result.json`` into ``folder``."""
     split = read_split(Path(job.split))
+    if not job.conditional:
+        split = split.joined(job.label)
     try:
         result = _fitted(folder, job, model, split)
-    except (DataError, ValueError, MemoryError, RuntimeError) as error:
-        reason = str(error) or type(error).__name__
-        result = {"status": "failed", "reason": f"{type(error).__name__}: {reason}"}
+    except Exception as error:  # whatever one family does, the others go on
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        result = {"status": "failed", "reason": reason}
     write_text(folder / "result.json", json.dumps(result, indent=1))
 
 
@@ -60,7 +64,7 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
     drawn = model.sample(job.n_samples, random_state=job.seed, return_y=conditional)
     X, y = drawn if conditional else (drawn, None)
     sample_seconds = time.monotonic() - started
-    write_samples(folder / "samples", X, y, _log_p(model, split))
+    write_samples(folder / "samples", X, y, _log_p(model, split, job))
     return {
         "status": model.status_,
         "reason": model.status_reason_,
@@ -78,13 +82,15 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
     }
 
 
-def _log_p(model: GenerativeModel, split: Split) -> np.ndarray | None:
+def _log_p(model: GenerativeModel, split: Split, job: Job) -> np.ndarray | None:
     r"""Return log p(x) of held-out rows, where it is a density of continuous columns.
 
     Not for images: pixels are rounded, and the density of rounded numbers is a matter of how
-    much a model is smoothed.
+    much a model is smoothed. Nor where the label is a column: log p(x, y) is no log p(x | y).
     """
     encoding = model.encoding_
+    if not job.conditional and job.label is not None:
+        return None
     if encoding.kind == "images" or not encoding.is_continuous:
         return None
     if not hasattr(model, "score_samples"):

@@ -5,9 +5,11 @@ grows under a name of its own and is renamed when it is whole; an existing one i
 unless that was asked for. Values are written verbatim, numbers with every digit they have.
 """
 
-__all__ = ["open_sink"]
+__all__ = ["check_writable", "open_sink"]
 
 import csv
+import errno
+import logging
 import os
 import shutil
 import sys
@@ -15,17 +17,46 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
 from fromnoise.data.images import ImageArray
 from fromnoise.errors import DataError
 
+logger = logging.getLogger("fromnoise")
+
 _ENDINGS = (".csv", ".npy", ".parquet")
 
 
+def check_writable(path: Path) -> None:
+    r"""Refuse a path that cannot be made, before work is spent on what is to be written there.
+
+    Args:
+        path: A file or folder, which need not exist.
+
+    Raises:
+        PermissionError: If the nearest folder above it that exists cannot be written, or is none.
+
+    Example:
+        >>> check_writable(Path("new/folder/x.csv"))
+    """
+    above = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if above.is_file() and above == path.absolute():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "a folder that can be written" if above.is_dir() else "a folder"
+        raise PermissionError(f"{path} cannot be written: {above} is not {what}.")
+
+
 def open_sink(
-    path: str | Path | None, *, kind: str, n_rows: int, overwrite: bool = False
+    path: str | Path | None,
+    *,
+    kind: str,
+    n_rows: int,
+    overwrite: bool = False,
+    layout: str = "none",
+    limits: tuple[float, float] = (0.0, 255.0),
 ) -> "Sink":
     r"""Return a context whose ``write(X, y)`` takes blocks of rows and their labels.
 
@@ -34,14 +65,17 @@ def open_sink(
             standard output.
         kind: ``"vectors"``, ``"table"`` or ``"images"``.
         n_rows: How many rows will come.
-        overwrite: Whether an existing file or folder may be replaced.
+        overwrite: Whether an existing file, or a folder of nothing but PNGs, may be replaced.
+        layout: Of images: where channels are, ``"first"``, ``"last"`` or ``"none"``.
+        limits: Of images: the pixel values that are black and white in a PNG.
 
     Returns:
         The sink.
 
     Raises:
         DataError: If rows of this kind cannot be written there.
-        FileExistsError: If it exists and ``overwrite`` is False.
+        FileExistsError: If it exists and ``overwrite`` is False, or holds other things.
+        PermissionError: If it cannot be written.
 
     Example:
         >>> import tempfile
@@ -57,12 +91,13 @@ def open_sink(
             raise DataError("Images cannot go to standard output; name a folder with --out.")
         return _Csv(None)
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists. Choose another name, or overwrite it (--force).")
     ending = path.suffix.lower()
+    is_folder = kind == "images" and not ending
+    _check_free(path, is_folder, overwrite)
+    check_writable(path)
     if ending not in _ENDINGS:
-        if kind == "images" and not ending:
-            return _Pngs(path)
+        if is_folder:
+            return _Pngs(path, layout, limits)
         listed = ", ".join(_ENDINGS)
         raise DataError(f"{path} must end in one of {listed} (images: or be a folder's name).")
     if (kind == "images" and ending != ".npy") or (kind == "table" and ending == ".npy"):
@@ -71,12 +106,25 @@ def open_sink(
     return made(path) if made else _Npy(path, n_rows)
 
 
+def _check_free(path: Path, is_folder: bool, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{path} exists. Choose another name, or overwrite it (--force).")
+    if path.is_dir() != is_folder:
+        raise FileExistsError(f"{path} exists and is {'no' if is_folder else 'a'} folder.")
+    if is_folder and not all(p.is_dir() or p.suffix.lower() == ".png" for p in path.rglob("*")):
+        raise FileExistsError(f"{path} holds other things than PNGs; it is not replaced.")
+
+
 class Sink(AbstractContextManager["Sink"], ABC):
     r"""Takes blocks of rows; what it wrote appears under its name when the context ends well."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.staged = None if path is None else path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
     def write(self, X: Any, y: Any) -> None:
@@ -103,6 +151,8 @@ class Sink(AbstractContextManager["Sink"], ABC):
 class _Csv(Sink):
     def __init__(self, path: Path | None) -> None:
         super().__init__(path)
+        if sys.stdout is None and path is None:  # the caller closed it: >&-
+            raise OSError(errno.EBADF, "Standard output is closed; name a file with --out.")
         self.file: IO[str] = sys.stdout
         if self.staged is not None:
             self.file = self.staged.open("w", newline="", encoding="utf-8")
@@ -139,6 +189,8 @@ class _Npy(Sink):
             }
             np.lib.format.write_array_header_1_0(self.file, header)
             self.started = True
+            if y is not None:
+                logger.info("A .npy file has no room for labels; they are left out.")
         self.file.write(array.tobytes())
 
     def finish(self) -> None:
@@ -168,37 +220,45 @@ class _Parquet(Sink):
 
 
 class _Pngs(Sink):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, layout: str, limits: tuple[float, float]) -> None:
         super().__init__(path)
-        self.count = 0
+        self.count, self.layout, self.limits = 0, layout, limits
         (self.staged or path).mkdir(parents=True)
 
     def write(self, X: Any, y: Any) -> None:
         from PIL import Image
 
-        for i, pixels in enumerate(_as_uint8(X)):
+        labels = None if y is None else np.asarray(y).tolist()
+        for i, pixels in enumerate(_as_uint8(X, self.layout, self.limits)):
             folder = self.staged or Path()
-            if y is not None:
-                folder = folder / _safe(str(y[i] if not hasattr(y, "iloc") else y.iloc[i]))
+            if labels is not None:
+                folder = folder / _folder_name(str(labels[i]))
                 folder.mkdir(exist_ok=True)
             Image.fromarray(pixels).save(folder / f"{self.count:06d}.png")
             self.count += 1
 
 
-def _as_uint8(X: Any) -> np.ndarray:
+def _as_uint8(X: Any, layout: str, limits: tuple[float, float]) -> np.ndarray:
     r"""Return images as Pillow wants them: (n, H, W) or (n, H, W, C), uint8."""
     array = X.array if isinstance(X, ImageArray) else np.asarray(X)
     if array.dtype != np.uint8:
-        low, high = float(array.min()), float(array.max())
-        array = ((array - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
-    if array.ndim == 4 and array.shape[1] <= 4 < array.shape[3]:
-        array = array.transpose(0, 2, 3, 1)
-    return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+        low, high = limits
+        shares = (array.astype(np.float64) - low) / ((high - low) or 1.0)
+        array = (255 * shares.clip(0, 1)).round().astype(np.uint8)
+    if array.ndim == 3:
+        return array
+    array = np.moveaxis(array, 1, -1) if layout == "first" else array
+    if array.shape[3] > 4:
+        raise DataError(f"A PNG has at most 4 channels, got {array.shape[3]}; write a .npy file.")
+    return array[..., 0] if array.shape[3] == 1 else np.ascontiguousarray(array)
 
 
-def _safe(label: str) -> str:
-    plain = "".join(c if c.isalnum() or c in "-_. " else "_" for c in label).strip(". ")
-    return plain or "_"
+def _folder_name(label: str) -> str:
+    r"""Return a label as the name of a folder; marks that a file system may refuse are %XX."""
+    plain = [c if c.isprintable() and c not in '%/\\:*?"<>|' else quote(c, "") for c in label]
+    name = "".join(plain)
+    # A leading dot would hide the folder, an empty name be none.
+    return "%2E" + name[1:] if name.startswith(".") else name or "%"
 
 
 def _columns(X: Any, y: Any, plain: bool = True) -> tuple[list[str], list[Any]]:
@@ -210,13 +270,21 @@ def _columns(X: Any, y: Any, plain: bool = True) -> tuple[list[str], list[Any]]:
         array = np.asarray(X)
         names = [f"x{i}" for i in range(array.shape[1])]
         columns = [column.tolist() if plain else column for column in array.T]
-    if y is not None:
-        names.append(str(getattr(y, "name", None) or "label"))
-        columns.append(_plain(y) if plain else y)
+    if y is None:
+        return names, columns
+    if getattr(y, "ndim", 1) == 2:
+        more, parts = _columns(y, None, plain)
+        given = hasattr(y, "columns")
+        return names + (more if given else [f"y{i}" for i in range(len(more))]), columns + parts
+    names.append(str(getattr(y, "name", None) or "label"))
+    columns.append(_plain(y) if plain else y)
     return names, columns
 
 
 def _plain(column: Any) -> list[Any]:
     r"""Return a column's values as text would hold them; missing ones are empty."""
-    values = column.to_list() if hasattr(column, "to_list") else list(np.asarray(column).tolist())
-    return ["" if v is None or v != v else v for v in values]
+    import pandas as pd
+
+    values = column.to_list() if hasattr(column, "to_list") else np.asarray(column).tolist()
+    missing = pd.isna(np.fromiter(values, dtype=object, count=len(values)))
+    return ["" if gone else value for value, gone in zip(values, missing, strict=True)]

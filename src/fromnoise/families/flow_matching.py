@@ -64,7 +64,7 @@ class FlowMatching(TransportModel):
 
     def velocity(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         r"""Return v(x, t | y): the flow of a Gaussian, and what the network adds to it."""
-        u, spread, x = gaussian_flow(LINEAR, x, t, self.moments.mean, self.moments.std)
+        u, spread, x = gaussian_flow(LINEAR, x, t)
         network = self.networks_["network"]
         return u + spread * (network(x, t) if y is None else network(x, t, y))
 
@@ -78,7 +78,8 @@ class FlowMatching(TransportModel):
         return [Objective(self.loss, [*self.networks_.parameters()])]
 
     def prepare(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Batch:
-        r"""Pair each row x_1 with noise x_0."""
+        r"""Standardise each row to x_1, and pair it with noise x_0."""
+        x = self.moments.standardise(x)
         x_0 = torch.randn(x.shape, generator=generator)
         if self._coupled():
             classes = y if y is not None and y.ndim == 1 else None

@@ -114,6 +114,14 @@ class Moments(nn.Module):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
 
+    def standardise(self, x: Tensor) -> Tensor:
+        r"""Return (x − mean) / std."""
+        return (x - self.mean) / self.std
+
+    def restore(self, x: Tensor) -> Tensor:
+        r"""Return mean + std · x."""
+        return self.mean + self.std * x
+
     def set(self, rows: Tensor, floor: float) -> None:
         r"""Measure rows ``(n, *shape)``; no standard deviation is less than ``floor``."""
         self.mean.copy_(rows.mean(0))

@@ -85,43 +85,37 @@ def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Ten
     return x_t, path.d_alpha(t) * x_1 + path.d_sigma(t) * x_0
 
 
-def gaussian_flow(
-    path: Path, x: Tensor, t: Tensor, mean: Tensor, std: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return what is known of the velocity if the data were N(mean, diag std²).
+def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return what the velocity would be if the data were N(0, I), and how far it spreads.
 
-    With V_t = α_t² s² + σ_t², the variance of x_t, the velocity that all pairs have on average is
+    With V_t = α_t² + σ_t², the variance of x_t, the velocity that all pairs have on average is
 
-        u_t(x) = α'_t m + (α'_t α_t s² + σ'_t σ_t) / V_t (x − α_t m),
+        u_t(x) = (α'_t α_t + σ'_t σ_t) / V_t · x,
 
-    and the velocity of a single pair spreads around it by |α'_t σ_t − σ'_t α_t| s / √V_t. A
-    network that learns only the rest, v = u_t + spread · F((x − α_t m) / √V_t, t), has an input
-    and a target of unit size at every time (the preconditioning of Karras 2022, table 1, for
-    velocities), and starts from the best Gaussian model with independent columns.
+    and that of a single pair spreads around it by s_t = |α'_t σ_t − σ'_t α_t| / √V_t. A network
+    that learns only the rest, v = u_t + s_t F(x / √V_t, t), has an input and a target of unit
+    size at every time: the preconditioning of Karras 2022, table 1, for a velocity and
+    standardised data.
 
     Args:
         path: The path.
         x: Points x_t, ``(n, *)``.
         t: Times, ``(n,)``.
-        mean: m, shaped like a row of x.
-        std: s, positive, shaped like a row of x.
 
     Returns:
-        u_t(x), the spread, and (x − α_t m) / √V_t, each ``(n, *)``.
+        u_t(x) ``(n, *)``, the spread ``(n, 1, …)``, and x / √V_t ``(n, *)``.
 
     Example:
-        >>> x, t, one = torch.tensor([[2.0]]), torch.tensor([0.5]), torch.ones(1)
-        >>> gaussian_flow(LINEAR, x, t, 0 * one, one)[0]  # s = 1: the noise is the data already
-        tensor([[0.]])
+        >>> u, spread, _ = gaussian_flow(LINEAR, torch.tensor([[2.0]]), torch.tensor([0.5]))
+        >>> u, spread  # half way there are equal parts of noise and data
+        (tensor([[0.]]), tensor([[1.4142]]))
     """
     t = t.reshape(-1, *[1] * (x.ndim - 1))
     alpha, sigma = path.alpha(t), path.sigma(t)
     d_alpha, d_sigma = path.d_alpha(t), path.d_sigma(t)
-    variance = alpha**2 * std**2 + sigma**2
-    centred = x - alpha * mean
-    slope = (d_alpha * alpha * std**2 + d_sigma * sigma) / variance
-    spread = (d_alpha * sigma - d_sigma * alpha).abs() * std * variance.rsqrt()
-    return d_alpha * mean + slope * centred, spread, centred * variance.rsqrt()
+    scale = (alpha**2 + sigma**2).rsqrt()
+    slope = (d_alpha * alpha + d_sigma * sigma) * scale**2
+    return slope * x, (d_alpha * sigma - d_sigma * alpha).abs() * scale, x * scale
 
 
 def uniform_times(n: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,64 @@
+r"""One process a family: started, watched, and ended when it takes too long.
+
+A process that is killed, runs out of memory or hangs leaves a result too, written here.
+"""
+
+__all__ = ["run_worker"]
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fromnoise.comparison.jobs import Job
+from fromnoise.persistence import write_text
+from fromnoise.training import Budget
+
+START_SECONDS, SAMPLE_SECONDS = 60.0, 1800.0
+
+
+def run_worker(folder: Path, job: Job) -> None:
+    r"""Run the job in a process of its own; a result is always left behind.
+
+    Args:
+        folder: Folder of the job, where ``job.json`` lies.
+        job: The job, for its budget.
+    """
+    # -P: a file torch.py in the user's folder is not the torch that is meant.
+    command = [sys.executable, "-P", "-m", "fromnoise.comparison.worker", str(folder)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        reason = _awaited(process, folder, Budget.parse(job.budget))
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if not (folder / "result.json").exists():
+        code = process.returncode
+        status = "timeout" if reason else "failed"
+        killed = code == -signal.SIGKILL
+        why = "killed, likely out of memory" if killed else f"the process ended with status {code}"
+        result = {"status": status, "reason": reason or why}
+        write_text(folder / "result.json", json.dumps(result))
+
+
+def _awaited(process: "subprocess.Popen[bytes]", folder: Path, budget: Budget | None) -> str:
+    r"""Wait for the worker; returns why it was killed, or an empty text."""
+    limited = budget is not None and budget.unit == "seconds"
+    fit_limit = 1.5 * budget.amount + START_SECONDS if limited and budget else float("inf")
+    started, fitted_at = time.monotonic(), None
+    while process.poll() is None:
+        now = time.monotonic()
+        if fitted_at is None and (folder / "fitted").exists():
+            fitted_at = now
+        late_fit = fitted_at is None and now - started > fit_limit
+        late_draw = fitted_at is not None and now - fitted_at > SAMPLE_SECONDS
+        if late_fit or late_draw:
+            process.kill()
+            process.wait()
+            what = f"the fit took more than {fit_limit:.0f} s" if late_fit else "drawing took"
+            return what if late_fit else f"{what} more than {SAMPLE_SECONDS:.0f} s"
+        time.sleep(0.05)
+    return ""
