@@ -34,6 +34,7 @@ app = App(
     help="Learn where your data comes from. Make more of it.",
     version=fromnoise.__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 OK, USAGE, DIVERGED, NO_MEMORY, CANNOT_WRITE, DISK_FULL = 0, 2, 70, 71, 73, 74
 BAD_DATA, BAD_MODEL = 65, 66
@@ -50,6 +51,7 @@ def compare(
     budget: str | None = None,
     label: str | None = None,
     image_size: int | None = None,
+    encoding: str | None = None,
     seeds: int | None = None,
     test_fraction: float | None = None,
     n_samples: Number = None,
@@ -66,6 +68,7 @@ def compare(
         budget: Budget of each fit: 90s, 10m, "2000 steps", "20 epochs" or auto.
         label: Column that the models are conditional on.
         image_size: What images of several sizes are resized to, in pixels.
+        encoding: Of a CSV that is not UTF-8, for instance latin-1.
         seeds: How often each family is fitted.
         test_fraction: Share of the rows that is held out.
         n_samples: How many rows each model draws.
@@ -73,7 +76,9 @@ def compare(
         force: Replace a report in OUT.
         as_json: Print report.json instead of a table.
     """
-    given = _given(locals(), "budget label image_size seeds test_fraction n_samples random_state")
+    given = _given(
+        locals(), "budget label image_size encoding seeds test_fraction n_samples random_state"
+    )
     if families is not None:
         given["families"] = [name.strip() for name in families.split(",") if name.strip()]
     result = fromnoise.compare(source, out=out, overwrite=force, **given)
@@ -124,7 +129,12 @@ def sample(
 
 @app.command
 def score(
-    run: str, source: str, *, label: str | None = None, image_size: int | None = None
+    run: str,
+    source: str,
+    *,
+    label: str | None = None,
+    image_size: int | None = None,
+    encoding: str | None = None,
 ) -> int:
     r"""Print log p(x) of each row of SOURCE, one number a line, in nats.
 
@@ -133,11 +143,13 @@ def score(
         source: Rows like those the model was fitted on.
         label: Column that holds y, for p(x | y); a table's own is known to the model.
         image_size: What images of several sizes are resized to, in pixels.
+        encoding: Of a CSV that is not UTF-8, for instance latin-1.
     """
+    given = _given(locals(), "label image_size encoding")
     model: Any = fromnoise.load(run)
     if not hasattr(model, "score_samples"):
         raise DataError(_why_absent(model, "score_samples"))
-    read = fromnoise.data.load(source, label=label, image_size=image_size)
+    read = fromnoise.data.load(source, **given)
     if label is None and (label := _label_column(model, read.X)) is not None:
         read = fromnoise.data.load(read, label=label)
     y = read.y if label is not None else None
@@ -191,7 +203,7 @@ def _fit_app(name: str) -> App:
     if name not in registry.PRESETS:
         raise _Usage(f"There is no family {name!r}.{did_you_mean(name, registry.PRESETS)}")
     family = registry.FAMILIES[registry.PRESETS[name][0]]
-    hints = get_type_hints(family)
+    hints = {**get_type_hints(family), "random_state": int}
     flags = [
         inspect.Parameter(
             field.name,
@@ -209,19 +221,26 @@ def _fit_app(name: str) -> App:
         out: str,
         label: str | None = None,
         image_size: int | None = None,
+        encoding: str | None = None,
         quiet: bool = False,
         force: bool = False,
         **values: Any,
     ) -> int:
         given = {k: v for k, v in values.items() if v is not None}
         model = registry.make(name, verbose=not quiet, **given)
-        return _fit(model, source, out, label, image_size, force)
+        how = {"label": label, "image_size": image_size, "encoding": encoding}
+        return _fit(model, source, out, force, {k: v for k, v in how.items() if v is not None})
 
     own = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]
     run.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in [*own, *flags]}
     run.__doc__ = _FIT_DOC.format(name=name)
-    command = App(name=f"fromnoise fit {name}", help_format="plaintext", version_flags=())
+    command = App(
+        name=f"fromnoise fit {name}",
+        help_format="plaintext",
+        version_flags=(),
+        suppress_keyboard_interrupt=False,
+    )
     command.default(run)
     return command
 
@@ -233,23 +252,23 @@ _FIT_DOC = r"""Fit {name} and save the model.
         out: Folder of the saved model.
         label: Column that the model is conditional on.
         image_size: What images of several sizes are resized to, in pixels.
+        encoding: Of a CSV that is not UTF-8, for instance latin-1.
         quiet: Show no progress.
         force: Replace a model in OUT.
     """
 
 
-def _fit(
-    model: Any, source: str, out: str, label: str | None, image_size: int | None, force: bool
-) -> int:
+def _fit(model: Any, source: str, out: str, force: bool, how: dict[str, Any]) -> int:
     _check_run(Path(out), force)
-    read = fromnoise.data.load(source, label=label, image_size=image_size)
+    read = fromnoise.data.load(source, **how)
     for note in read.note:
         logging.getLogger("fromnoise").info("%s", note)
     try:
-        model.fit(read.X, read.y if label is not None else None)
+        model.fit(read.X, read.y if "label" in how else None)
     except (KeyboardInterrupt, SystemExit):
         if getattr(model, "interrupted_", False):
             model.save(out, overwrite=True)
+            logging.getLogger("fromnoise").info("What was learnt so far is saved in %s.", out)
         raise
     model.save(out, overwrite=True)
     return OK if model.status_ == "ok" else DIVERGED
@@ -400,7 +419,7 @@ def _flag_type(hint: Any) -> Any:
     if get_origin(hint) in (Union, UnionType):
         kept = [part for part in map(_flag_type, get_args(hint)) if part is not None]
         return Union[tuple(kept)] if kept else None  # noqa: UP007 - made at run time
-    return int if hint is Any else None
+    return None
 
 
 def _help(family: type, name: str) -> str:

@@ -79,8 +79,7 @@ def test_row_1_log_density_is_the_formula(kind: str) -> None:
         "spherical": lambda c: [v * np.eye(3) for v in c],
     }[kind](model.covariances_)
     parts = [
-        multivariate_normal(m, c).logpdf(X)
-        for m, c in zip(model.means_, covariances, strict=True)
+        multivariate_normal(m, c).logpdf(X) for m, c in zip(model.means_, covariances, strict=True)
     ]
     expected = logsumexp(np.stack(parts, 1) + np.log(model.weights_), axis=1)
     np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-12)
@@ -174,7 +173,9 @@ def test_rows_of_weight_two_count_twice() -> None:
 
 def test_warm_start_goes_on() -> None:
     X = clusters(1000, 3)
-    model = fn.GaussianMixture(n_components=3, max_iter=2, tol=1e-9, warm_start=True, random_state=0)
+    model = fn.GaussianMixture(
+        n_components=3, max_iter=2, tol=1e-9, warm_start=True, random_state=0
+    )
     first = quiet(model, X).lower_bound_
     assert quiet(model, X).lower_bound_ > first
     assert model.set_params(warm_start=False) is model
@@ -277,16 +278,16 @@ def test_classes_do_not_touch_each_other() -> None:
 def test_one_class_alone_is_a_class() -> None:
     X, _ = labelled()
     model = fn.GaussianMixture(n_components=2, random_state=0).fit(X, np.full(len(X), "ash"))
-    np.testing.assert_allclose(
-        model.score_samples(X, "ash"), model.score_samples(X), rtol=1e-12
-    )
+    np.testing.assert_allclose(model.score_samples(X, "ash"), model.score_samples(X), rtol=1e-12)
     assert (model.predict(X[:3]) == "ash").all()
     assert np.isfinite(model.sample(3, y="ash")).all()
 
 
 def test_continuous_y_is_the_conditional_of_the_joint() -> None:
     rng = np.random.default_rng(0)
-    joint = rng.multivariate_normal([1, 2, 3], [[2, 0.9, 0.8], [0.9, 1, 0.3], [0.8, 0.3, 1.5]], 4000)
+    joint = rng.multivariate_normal(
+        [1, 2, 3], [[2, 0.9, 0.8], [0.9, 1, 0.3], [0.8, 0.3, 1.5]], 4000
+    )
     X, y = joint[:, :2], joint[:, 2]
     model = fn.GaussianMixture(n_components=1, reg_covar=0).fit(X, y)
     mean, cov = joint.mean(0), np.cov(joint.T, bias=True)
@@ -343,8 +344,10 @@ def test_a_table_has_a_proper_mass() -> None:
 
 def test_samples_of_a_table_have_its_rates() -> None:
     frame = table(2000)
-    drawn = fn.GaussianMixture(n_components=3, random_state=0, max_iter=300).fit(frame).sample(
-        20_000, random_state=0
+    drawn = (
+        fn.GaussianMixture(n_components=3, random_state=0, max_iter=300)
+        .fit(frame)
+        .sample(20_000, random_state=0)
     )
     assert abs(drawn["size"].isna().mean() - frame["size"].isna().mean()) < 0.02
     assert abs(drawn["flag"].mean() - frame["flag"].mean()) < 0.02
@@ -397,7 +400,9 @@ def test_images_are_modelled_as_vectors_of_pixels() -> None:
     model = fn.GaussianMixture(n_components=1).fit(X)
     assert model.means_.shape == (1, 12)
     np.testing.assert_allclose(
-        model.means_[0], X.reshape(200, 12).mean(0), atol=0.2  # dequantisation noise
+        model.means_[0],
+        X.reshape(200, 12).mean(0),
+        atol=0.2,  # dequantisation noise
     )
     drawn = model.sample(100, random_state=0)
     assert drawn.dtype == np.uint8

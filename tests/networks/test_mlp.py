@@ -51,12 +51,15 @@ def test_shapes(kind, d, out):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_starts_as_a_linear_map(kind):
+def test_it_starts_at_zero_and_deepens(kind):
     net, (x, *rest) = build(kind), inputs(kind)
-    torch.testing.assert_close(net(x, *rest), net.last(net.first(x)))
-    # ... and does not stay one: the zero layers get a gradient at once.
+    assert not net(x, *rest).any()
+    (net(x, *rest) - 1).square().sum().backward()
+    assert net.last.weight.grad.any()  # the last layer learns at once,
+    torch.nn.init.normal_(net.last.weight)
+    torch.testing.assert_close(net(x, *rest), net.last(net.first(x)))  # a linear map at first,
     net(x, *rest).square().sum().backward()
-    assert all(layer.weight.grad.any() for layer in net.back)
+    assert all(layer.weight.grad.any() for layer in net.back)  # then the blocks
 
 
 @pytest.mark.parametrize("kind", KINDS)

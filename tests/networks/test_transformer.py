@@ -45,7 +45,7 @@ def test_any_size_comes_back_as_it_was(shape, patch):
 
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 32, 32), (1, 28, 28), (1, 45, 30)])
 def test_the_default_network_takes_any_size(shape):
-    net = default_network(shape, "small", n_rows=10)
+    net = default_network(shape, "small")
     assert net(torch.zeros(2, *shape), torch.zeros(2)).shape == (2, *shape)
 
 

@@ -120,6 +120,13 @@ class NeuralModel(GenerativeModel):
             return self.device
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    def _size(self, n_rows: int) -> defaults.Size:
+        r"""Return the size of the default networks; it is stored, so any device can load it."""
+        if self.network in defaults.NETWORK_SIZES:
+            return self.network
+        shape = self.encoding_.model_shape
+        return defaults.default_size(shape, n_rows=n_rows, device=self._device())
+
     def _settings(self, seed: int) -> Settings:
         images = self.encoding_.kind == "images"
         size, rate, low = defaults.training_table(self.n_parameters_, images, self._device())
@@ -144,7 +151,7 @@ class NeuralModel(GenerativeModel):
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
         training = np.setdiff1d(np.arange(data.n_rows(X)), self._held_out)
-        self.n_rows_ = len(training)
+        self.network_size_ = self._size(len(training))
         rows = _TrainingRows(X, self.encoding_, y, training)
         check = (
             _TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
@@ -268,11 +275,11 @@ class NeuralModel(GenerativeModel):
             "history": [{k: _finite(v) for k, v in line.items()} for line in self.history_],
             "n_steps": self.n_steps_,
             "fit_seconds": self.fit_seconds_,
-            "n_rows": self.n_rows_,
+            "network_size": self.network_size_,
         }
 
     def _restore(self, state: Tree) -> None:
-        self.n_rows_ = state["n_rows"]
+        self.network_size_ = state["network_size"]
         with torch.random.fork_rng(devices=[]):
             networks = self.build()
         weights = {k: torch.from_numpy(np.array(v)) for k, v in state["networks"].items()}

@@ -72,8 +72,7 @@ class TransportModel(NeuralModel):
             return nn.ModuleDict({"network": network, "moments": Moments(shape)})
         network = default_network(
             shape,
-            self.network,
-            n_rows=self.n_rows_,
+            self.network_size_,
             n_classes=condition.n_classes if condition else 0,
             n_columns=condition.width if condition else 0,
         )

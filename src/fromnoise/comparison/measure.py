@@ -7,13 +7,16 @@ most 64); the metrics then see arrays. For conditional tables the label is a col
 
 __all__ = ["RANKED_BY", "Measure", "likelihood"]
 
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
 from fromnoise import data
 from fromnoise.comparison.jobs import Split, with_label
 from fromnoise.data import Encoding
+from fromnoise.errors import DataError
 from fromnoise.metrics import (
     PixelPCA,
     Result,
@@ -27,6 +30,8 @@ from fromnoise.metrics import (
     sliced_wasserstein,
 )
 from fromnoise.training import numpy_rng
+
+logger = logging.getLogger("fromnoise")
 
 RANKED_BY = {"vectors": "energy_distance", "table": "c2st", "images": "mmd_pca"}
 _TREE_ROWS = 5_000  # boosted trees gain little from more rows, and cost the most
@@ -69,7 +74,10 @@ class Measure:
             return self.encoding.encode(self.encoding.check(X)).values
         if self.kind == "vectors":
             return np.asarray(X, dtype=np.float64)
-        return X if self.label is None or y is None else with_label(X, y, self.label)
+        joined = X if self.label is None or y is None else with_label(X, y, self.label)
+        if hasattr(joined, "with_columns") or all(isinstance(name, str) for name in joined):
+            return joined
+        return joined.set_axis([str(name) for name in joined.columns], axis=1)
 
     def numbers(self, X: Any, y: Any = None) -> np.ndarray:
         r"""Return the features of rows, ``(n, d)``."""
@@ -84,21 +92,28 @@ class Measure:
             real: What they are held against, the held-out rows if None.
 
         Returns:
-            Results by name.
+            Results by name; a metric that does not exist for these rows is left out.
         """
         real = self.test if real is None else real
         finite = np.isfinite(fake).all()
         if not finite:
             return {}
-        found = {
-            "energy_distance": energy_distance(real, fake),
-            "sliced_wasserstein": sliced_wasserstein(real, fake),
-            "mmd": mmd(real, fake, kernel="cubic" if self.kind == "images" else "rbf"),
-            "coverage": coverage(real, fake),
-            "c2st": c2st(self._some(real), self._some(fake)),
-            "copying": copying(self.train, self.test, fake),
+        kernel: Literal["cubic", "rbf"] = "cubic" if self.kind == "images" else "rbf"
+        metrics: dict[str, Callable[[], Result]] = {
+            "energy_distance": lambda: energy_distance(real, fake),
+            "sliced_wasserstein": lambda: sliced_wasserstein(real, fake),
+            "mmd": lambda: mmd(real, fake, kernel=kernel),
+            "coverage": lambda: coverage(real, fake),
+            "c2st": lambda: c2st(self._some(real), self._some(fake)),
+            "copying": lambda: copying(self.train, self.test, fake),
         }
-        return {name + self.suffix: result for name, result in found.items()}
+        found = {}
+        for name, metric in metrics.items():
+            try:
+                found[name + self.suffix] = metric()
+            except DataError as error:  # one metric that these rows have no number for
+                logger.warning("%s: %s", name, error)
+        return found
 
     def neighbours(self, fake: np.ndarray, X: Any, y: Any, split: Split) -> tuple[Any, Any]:
         r"""Return a few drawn rows and the training rows nearest to them."""

@@ -112,6 +112,7 @@ def compare(
     seeds: int = 1,
     label: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    encoding: str = "utf-8",
     test_fraction: float = 0.2,
     n_samples: int | str = "auto",
     out: str | Path | None = None,
@@ -128,6 +129,7 @@ def compare(
         seeds: How often each family is fitted.
         label: Column of a table, or ``"target"`` of a built-in set, that becomes y.
         image_size: For a folder of images of several sizes: what they are resized to.
+        encoding: Of a CSV file without a byte order mark.
         test_fraction: Share of the rows that is held out.
         n_samples: How many rows each model draws; ``"auto"`` is as many as are held out, at
             least 1,000 and at most 10,000 (2,000 images).
@@ -155,7 +157,7 @@ def compare(
     models = _models(families)
     if out is not None:
         _check_out(Path(out), overwrite)
-    loaded = data.load(source, label=label, image_size=image_size)
+    loaded = data.load(source, label=label, image_size=image_size, encoding=encoding)
     plan = _Plan(
         loaded,
         y if y is not None else loaded.y if label is not None else None,
@@ -277,7 +279,13 @@ class _Plan:
 
     def split(self) -> Split:
         r"""Return the split; all that is wrong with data and arguments is found here."""
-        n = data.n_rows(self.source.X)
+        X, y = self.source.X, self.y
+        encoding = data.fit_encoding(X, missing="model")
+        if self.source.kind == "vectors" and encoding.cardinalities:
+            raise DataError(
+                "The array holds NaN, which can be compared in tables only: pass a DataFrame."
+            )
+        n = data.n_rows(X)
         held_out = self._held_out(n)
         if held_out < 2 * FEWEST_MEASURED or n - held_out < FEWEST_MEASURED:
             raise DataError(
@@ -286,18 +294,12 @@ class _Plan:
                 " Change test_fraction, or add rows."
             )
         self._n_samples()
-        order = numpy_rng(self.seed, _SPLIT).permutation(n)
-        test, train = np.sort(order[:held_out]), np.sort(order[held_out:])
-        X, y = self.source.X, self.y
-        encoding = data.fit_encoding(X, missing="model", index=train)
-        if self.source.kind == "vectors" and encoding.cardinalities:
-            raise DataError(
-                "The array holds NaN, which can be compared in tables only: pass a DataFrame."
-            )
         if y is not None:
             Condition.fit(y, n).check_encode(y, n)
             if self.source.kind == "table" and np.ndim(y) > 1:
                 raise DataError(f"y must be one column for a table, got shape {np.shape(y)}.")
+        order = numpy_rng(self.seed, _SPLIT).permutation(n)
+        test, train = np.sort(order[:held_out]), np.sort(order[held_out:])
         labels = [None if y is None else data.take(y, index) for index in (train, test)]
         return Split(data.take(X, train), labels[0], data.take(X, test), labels[1])
 

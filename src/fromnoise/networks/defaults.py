@@ -1,16 +1,16 @@
 r"""The only place that chooses a network.
 
-The choice is a fixed table of the data's shape, the number of training rows and a size, never
-a measurement, so that the same call builds the same network everywhere:
+The choice is a fixed table of the data's shape, the number of training rows, the device and a
+size, never a measurement, so that the same call builds the same network:
 
     rows      size        width  depth        pixels         size     width  depth  heads
     vectors   small          64      2        images         small       96      3      3
-              medium        192      3                       medium     192      5      6
+              medium        128      3                       medium     192      5      6
               large         512      5                       large      384     10      6
 
-``"auto"`` is small below 300 rows and medium above. Vectors and tables of more than 64 columns
-get the next width up (twice). The patch of an image is the smallest of 2, 4, 8, 16, … that
-leaves at most 64 tokens (1 for images of at most 64 pixels with a side below 4).
+``"auto"`` is small below 300 rows, and for images without a GPU; medium elsewhere. Vectors and
+tables of more than 32 columns get twice the width. The patch of an image is the smallest of 2,
+4, 8, 16, … that leaves at most 64 tokens (1 for images of at most 64 pixels with a side below 4).
 
 How to train is fixed in the same way: :func:`training_table` and :func:`auto_steps`; so are the
 rows of a padded block in evaluation, :func:`evaluation_rows`.
@@ -20,6 +20,7 @@ __all__ = [
     "NETWORK_SIZES",
     "auto_steps",
     "default_network",
+    "default_size",
     "evaluation_rows",
     "patch_size",
     "training_table",
@@ -36,22 +37,32 @@ from fromnoise.networks.transformer import PatchTransformer
 
 Size = Literal["small", "medium", "large"]
 NETWORK_SIZES: tuple[Size, ...] = ("small", "medium", "large")
-_MLP: dict[Size, tuple[int, int]] = {"small": (64, 2), "medium": (192, 3), "large": (512, 5)}
+_MLP: dict[Size, tuple[int, int]] = {"small": (64, 2), "medium": (128, 3), "large": (512, 5)}
 _TRANSFORMER: dict[Size, tuple[int, int, int]] = {
     "small": (96, 3, 3),
     "medium": (192, 5, 6),
     "large": (384, 10, 6),
 }
 _FEW_ROWS = 300
-_WIDE = 64
+_WIDE = 32
 _TOKENS = 64
+
+
+def default_size(shape: tuple[int, ...], *, n_rows: int, device: str) -> Size:
+    r"""Return the size that ``"auto"`` stands for.
+
+    Example:
+        >>> default_size((1, 28, 28), n_rows=60_000, device="cpu")
+        'small'
+    """
+    slow = len(shape) > 1 and not device.startswith("cuda")
+    return "small" if n_rows < _FEW_ROWS or slow else "medium"
 
 
 def default_network(
     shape: tuple[int, ...],
-    size: Literal["auto", "small", "medium", "large"],
+    size: Size,
     *,
-    n_rows: int,
     n_classes: int = 0,
     n_columns: int = 0,
 ) -> nn.Module:
@@ -60,7 +71,6 @@ def default_network(
     Args:
         shape: Of one row: ``(d,)`` or ``(C, H, W)``.
         size: A row of the table above.
-        n_rows: Training rows.
         n_classes: Number of classes of y; 0 if y is not classes.
         n_columns: Columns of a continuous y; 0 if y is not continuous.
 
@@ -68,13 +78,12 @@ def default_network(
         A module called as ``(x, t)``, with y appended when conditional.
 
     Example:
-        >>> type(default_network((1, 8, 8), "small", n_rows=1000)).__name__
+        >>> type(default_network((1, 8, 8), "small")).__name__
         'PatchTransformer'
     """
-    chosen: Size = ("small" if n_rows < _FEW_ROWS else "medium") if size == "auto" else size
     if len(shape) == 1:
-        return _mlp(shape[0], chosen, n_classes, n_columns)
-    width, depth, heads = _TRANSFORMER[chosen]
+        return _mlp(shape[0], size, n_classes, n_columns)
+    width, depth, heads = _TRANSFORMER[size]
     return PatchTransformer(
         (shape[0], shape[1], shape[2]),
         patch=patch_size(shape[1], shape[2]),
@@ -138,16 +147,18 @@ def training_table(
 ) -> tuple[int, float, Literal["float32", "bfloat16"]]:
     r"""Return batch size, peak learning rate and precision.
 
-    Batches have 256 rows, 64 for images. The learning rate is 2e-3 below 100,000 parameters,
-    1e-3 below a million, 5e-4 beyond. Precision is bfloat16 for images on a GPU.
+    Batches have 256 rows, 64 for images. The learning rate is 4e-3 below 500,000 parameters,
+    2e-3 below two million, 1e-3 beyond, and half of that for images. Precision is
+    bfloat16 for images on a GPU.
 
     Example:
         >>> training_table(50_000, images=False, device="cpu")
-        (256, 0.002, 'float32')
+        (256, 0.004, 'float32')
     """
-    rate = 2e-3 if n_parameters < 100_000 else 1e-3 if n_parameters < 1_000_000 else 5e-4
-    fast = images and device.startswith("cuda")
-    return (64 if images else 256), rate, "bfloat16" if fast else "float32"
+    rate = 4e-3 if n_parameters < 500_000 else 2e-3 if n_parameters < 2_000_000 else 1e-3
+    if not images:
+        return 256, rate, "float32"
+    return 64, rate / 2, "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def auto_steps(network: nn.Module, n_rows: int, batch_size: int) -> int:

@@ -1,7 +1,7 @@
 r"""A residual multilayer perceptron for vectors and tables.
 
 Each block adds W₂ silu(W₁ norm(h) + E e) to h, where e embeds time and condition. W₂ starts at
-zero, so the network starts as a linear map and deepens as it learns.
+zero, so the network deepens as it learns; so does the last layer, so it begins by saying nothing.
 """
 
 __all__ = ["ResidualMLP"]
@@ -23,6 +23,7 @@ class ResidualMLP(nn.Module):
         condition: Embedding of y; None if unconditional.
 
     Example:
+        >>> import torch
         >>> net = ResidualMLP(2, 2, width=16, depth=2, timed=True)
         >>> net(torch.zeros(5, 2), torch.zeros(5)).shape
         torch.Size([5, 2])

@@ -1,0 +1,91 @@
+r"""Who leads, who is tied with the leader, and who is never ranked: on results made by hand."""
+
+import numpy as np
+import pytest
+
+from fromnoise.comparison.verdict import Scored, combined, verdict
+from fromnoise.metrics import Result
+
+
+def result(value, noise=0.0, better="lower", target=0.0, half=0.1):
+    r"""A result whose replicates are off by ``noise`` times a fixed pattern."""
+    pattern = np.tile([1.0, -1.0], 10)
+    replicates = tuple(value + noise * pattern)
+    return Result(value, value - half, value + half, 100, better, target, replicates)
+
+
+def scored(name, *results):
+    return Scored(name, results)
+
+
+def test_the_lowest_leads_and_equal_noise_is_no_tie():
+    # Both are pushed about by the same real rows: the difference is certain, for all that the
+    # intervals of their own overlap.
+    found = verdict([scored("b", result(0.20, 0.05)), scored("a", result(0.15, 0.05))], "energy")
+    assert (found["best"], found["tied"]) == ("a", [])
+    assert "a has the best energy, 0.15" in found["why"] and "every other" in found["why"]
+
+
+def test_a_difference_within_its_paired_interval_is_a_tie():
+    found = verdict([scored("a", result(0.15, 0.05)), scored("b", result(0.20, -0.05))], "energy")
+    assert (found["best"], found["tied"]) == ("a", ["b"])
+    assert "b cannot be told apart" in found["why"]
+
+
+def test_ties_are_with_the_leader_only():
+    family = [scored("a", result(0.1, 0.02)), scored("b", result(0.15, -0.02)),
+              scored("c", result(0.9, 0.02)), scored("d", result(0.12, -0.02))]  # fmt: skip
+    found = verdict(family, "energy")
+    assert found["tied"] == ["d", "b"] and "d and b cannot" in found["why"]
+
+
+def test_a_target_is_approached_from_both_sides():
+    options = {"better": "target", "target": 0.5}
+    low, high = result(0.42, 0.0001, **options), result(0.55, 0.0001, **options)
+    found = verdict([scored("low", low), scored("high", high)], "c2st")
+    assert (found["best"], found["tied"]) == ("high", [])
+    # As far from 0.5 on either side is as good, however different the numbers.
+    found = verdict([scored("low", result(0.45, **options)), scored("high", high)], "c2st")
+    assert sorted([found["best"], *found["tied"]]) == ["high", "low"]
+
+
+def test_higher_is_better_where_the_metric_says_so():
+    family = [scored(str(v), result(v, better="higher")) for v in (0.2, 0.9, 0.5)]
+    assert verdict(family, "coverage")["best"] == "0.9"
+
+
+def test_seeds_are_paired():
+    # Every seed has its own luck, of which both families have the same.
+    luck = [0.0, 0.3, -0.2, -0.1]
+    a = scored("a", *[result(0.5 + x) for x in luck])
+    b = scored("b", *[result(0.55 + x + 0.001 * i) for i, x in enumerate(luck)])
+    assert verdict([b, a], "energy")["tied"] == []
+    c = scored("c", *[result(0.55 - x) for x in luck])
+    assert verdict([c, a], "energy")["tied"] == ["c"]
+
+
+def test_seeds_on_both_sides_of_a_target_do_not_cancel():
+    options = {"better": "target", "target": 0.5}
+    wild = scored("wild", *[result(v, **options) for v in (0.3, 0.7, 0.3, 0.7)])
+    calm = scored("calm", *[result(v, **options) for v in (0.54, 0.55, 0.55, 0.54)])
+    found = verdict([wild, calm], "c2st")
+    assert (found["best"], found["tied"]) == ("calm", [])
+
+
+def test_nothing_to_rank_is_said():
+    found = verdict([], "energy")
+    assert found["best"] is None and found["tied"] == [] and "No family" in found["why"]
+
+
+def test_one_family_leads_without_a_word_on_others():
+    found = verdict([scored("a", result(0.1))], "energy")
+    assert found["best"] == "a" and "other" not in found["why"]
+
+
+def test_several_seeds_have_the_interval_of_student():
+    values = [1.0, 2.0, 4.0]
+    found = combined([result(v) for v in values])
+    half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)
+    assert found.value == pytest.approx(7 / 3)
+    assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-5)
+    assert combined([result(1.0)]) == result(1.0)
