@@ -347,3 +347,10 @@ def test_the_command_line_offers_the_arguments_of_compare():
     ours = set(inspect.signature(cli.compare).parameters) - {"force", "as_json"}
     theirs = set(inspect.signature(fn.compare).parameters) - {"y", "overwrite"}
     assert ours == theirs
+
+
+def test_a_family_that_copies_is_never_the_best(here):
+    result = fn.compare(X, families={"copies": Copies(n_components=1)}, **QUICK)
+    assert row(result, "copies")["status"] == "ok"
+    assert row(result, "copies")["flags"] == ["copying"]
+    assert result.report["verdict"]["best"] is None

@@ -35,7 +35,7 @@ def combined(results: Sequence[Result]) -> Result:
     r"""Return the mean over seeds; with several, its interval is Student's t over them.
 
     Example:
-        >>> a, b = (Result(v, v - 1, v + 1, 9, "lower") for v in (1.0, 2.0))
+        >>> a, b = (Result(v, v - 1, v + 1, 9, "lower", 0.0) for v in (1.0, 2.0))
         >>> combined([a, b]).value
         1.5
     """
