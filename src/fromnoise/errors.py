@@ -8,6 +8,8 @@ __all__ = ["ArtifactError", "DataError", "did_you_mean", "shown"]
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LISTED = 30
+
 
 class DataError(ValueError):
     r"""The data, or an argument that describes it, cannot be used as it is."""
@@ -33,8 +35,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{guess} Known: {', '.join(known)}."
+    guess = f" Did you mean {shown(close[0])}?" if close else ""
+    # Names may come out of a file: those that a terminal would act on are escaped.
+    listed = [text if text.isprintable() and len(text) <= 40 else shown(text) for text in known]
+    more = f", … ({len(known)} in all)" if len(known) > _LISTED else ""
+    return f"{guess} Known: {', '.join(listed[:_LISTED])}{more}."
 
 
 def shown(value: object, limit: int = 40) -> str:

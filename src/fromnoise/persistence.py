@@ -110,6 +110,8 @@ def read_bundle(path: str | Path, *, finite: bool = False) -> Tree:
     folder = Path(path)
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder; a saved model is a folder.")
+    if not (folder / _MANIFEST).exists():
+        raise ArtifactError(f"{folder} holds no {_MANIFEST}, so it is no saved model.")
     manifest = _read_json(folder / _MANIFEST)
     if not isinstance(manifest, dict) or manifest.keys() != {"format", "files", "tree"}:
         raise ArtifactError(f"{folder / _MANIFEST} is no manifest of fromnoise.")

@@ -1,5 +1,6 @@
 r"""The mixture against closed forms, SciPy and scikit-learn."""
 
+import signal
 import warnings
 from typing import Any
 
@@ -202,6 +203,13 @@ def test_c2_constant_columns_come_back_exactly_and_carry_no_likelihood() -> None
     assert b.covariances_.shape == (2, 3, 3)
 
 
+def test_c2_a_row_off_the_constant_has_probability_zero() -> None:
+    X = np.column_stack([clusters(100, 1), np.full(100, 7.3)])
+    log_p = fn.GaussianMixture(n_components=1).fit(X).score_samples([[9.0, 7.3], [9.0, 7.4]])
+    assert np.isfinite(log_p[0])
+    assert log_p[1] == -np.inf
+
+
 @pytest.mark.parametrize("factor", [1.0, 1e10, 1e-10])
 def test_c3_duplicated_and_collinear_columns_can_be_fitted(factor: float) -> None:
     X = clusters(500, 2) * factor
@@ -381,6 +389,24 @@ def test_a_spent_budget_keeps_the_last_complete_iteration(monkeypatch: Any) -> N
     model = fn.GaussianMixture(n_components=3, tol=0.0, budget="11s", random_state=0)
     model.fit(clusters())
     assert 1 <= model.n_steps_ <= 11
+    assert np.isfinite(model.sample(10)).all()
+
+
+def test_ctrl_c_keeps_the_last_complete_iteration(monkeypatch: Any) -> None:
+    steps = iter(range(10**6))
+    inner = module._maximisation
+
+    def interrupted(*args: Any) -> Any:
+        if next(steps) == 4:  # the start, and three iterations
+            signal.raise_signal(signal.SIGINT)
+        return inner(*args)
+
+    monkeypatch.setattr(module, "_maximisation", interrupted)
+    model = fn.GaussianMixture(n_components=3, tol=0.0, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(clusters())
+    assert model.interrupted_
+    assert model.n_iter_ == 4
     assert np.isfinite(model.sample(10)).all()
 
 

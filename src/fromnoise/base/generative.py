@@ -257,14 +257,19 @@ class GenerativeModel(BaseEstimator, ABC):
                 classes, p(x) = Σ_y p(y) p(x | y).
 
         Returns:
-            log p(x) or log p(x | y), ``(n,)``.
+            log p(x) or log p(x | y), ``(n,)``; −∞ for a row that differs from the training rows
+            in an array's column that was constant there. Constant columns carry no density.
         """
-        encoded, codes = self._encoded(X, y)
+        check_is_fitted(self)
+        X = self.encoding_.check(X)
+        codes = self._given(y, data.n_rows(X))
+        encoded = self.encoding_.encode(X)
         if codes is None and self.condition_ is not None:
             log_p = self._log_marginal(encoded)
         else:
             log_p = self._log_prob(encoded, codes)
-        return log_p + self.encoding_.log_det(encoded)
+        log_p = log_p + self.encoding_.log_det(encoded)
+        return np.where(self.encoding_.off_support(X), -np.inf, log_p)
 
     @capability
     def score(self, X: Any, y: Any = None) -> float:
@@ -308,7 +313,10 @@ class GenerativeModel(BaseEstimator, ABC):
         Returns:
             Codes ``(n, k)``, float32.
         """
-        return self._to_noise(*self._encoded(X, y, needed=True))
+        check_is_fitted(self)
+        X = self.encoding_.check(X)
+        n = data.n_rows(X)
+        return self._to_noise(self.encoding_.encode(X), self._needed(self._given(y, n), n))
 
     @capability
     def decode(self, z: Any, y: Any = None) -> Any:
@@ -368,13 +376,6 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _code_width(self) -> int:
         return int(np.prod(self.encoding_.model_shape))
-
-    def _encoded(self, X: Any, y: Any, needed: bool = False) -> tuple[Encoded, np.ndarray | None]:
-        check_is_fitted(self)
-        X = self.encoding_.check(X)
-        n = data.n_rows(X)
-        codes = self._given(y, n)
-        return self.encoding_.encode(X), self._needed(codes, n) if needed else codes
 
     def _needed(self, codes: np.ndarray | None, n: int) -> np.ndarray | None:
         if codes is None and self.condition_ is not None:

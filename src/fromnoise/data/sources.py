@@ -152,7 +152,8 @@ def _read_array(path: Path, encoding: str) -> Data:
         # A map, so that a header which claims more than the file holds is found out at once.
         X = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{_name(path)} is no sound .npy file of numbers: {error}") from error
+        why = "it holds Python objects" if "pickle" in str(error) else str(error)
+        raise DataError(f"{_name(path)} is no sound .npy file of numbers: {why}.") from error
     return Data(X, kind=kind_of(X), name=path.stem)
 
 

@@ -145,6 +145,13 @@ class Encoding(ABC):
     def observed(self, codes: Array) -> Array:
         r"""Return which values exist, given the codes; shaped as ``Encoded.observed``."""
 
+    def off_support(self, X: Any) -> Array:
+        r"""Return which checked rows break what was constant in fit, bool ``(n,)``.
+
+        Such rows have probability zero: a column that never varied is a point mass.
+        """
+        return np.zeros(len(X), dtype=bool)
+
     @abstractmethod
     def log_det(self, encoded: Encoded) -> Array:
         r"""Return log |dv / dx|, summed over the observed values of each row, ``(n,)``."""

@@ -153,6 +153,12 @@ class VectorEncoding(FlatEncoding):
         noise = rng.uniform(-0.5, 0.5, encoded.values.shape) / self.scale[self._active]
         return Encoded(encoded.values + noise, encoded.codes, encoded.observed)
 
+    def off_support(self, X: Array) -> Array:
+        r"""Return which rows differ from fit in a column that was constant there."""
+        fixed = ~self._active & ~np.isnan(self.shift)
+        off: Array = (X[:, fixed] != self.shift[fixed]).any(axis=1)
+        return off
+
     def log_det(self, encoded: Encoded) -> Array:
         r"""Return the sum of -log std over observed entries, ``(n,)``."""
         logs: Array = encoded.observed @ -np.log(self.scale[self._active])

@@ -26,13 +26,14 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from fromnoise.base import BLOCK, GenerativeModel
 from fromnoise.data import Encoded
 from fromnoise.errors import DataError, shown
 from fromnoise.persistence import Tree
-from fromnoise.training import Budget, Clock, numpy_rng, torch_rng
+from fromnoise.training import Budget, Clock, Interrupts, numpy_rng, torch_rng
 
 _NUMBERS = 4_000_000  # rows × components × columns in one block: 32 MB
 _FULL_COLUMNS = 1024
@@ -123,7 +124,27 @@ class GaussianMixture(GenerativeModel):
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
         rows = self._rows(X, y, seed)
-        limit = _Limit(budget)
+        with Interrupts() as interrupts:
+            limit = _Limit(budget, interrupts)
+            best = self._best_count(rows, limit, seed)
+        self.mixture_, self.component_class_ = best.mixture, None
+        if self._has_classes():
+            self.component_class_ = rows.component_class(best.mixture)
+        self.lower_bound_, self.n_iter_ = best.bound, len(best.history)
+        self.converged_, self.history_ = best.converged, best.history
+        self.n_steps_, self.fit_seconds_ = limit.iterations, limit.clock.elapsed()
+        self.interrupted_ = interrupts.received is not None
+        self.n_parameters_ = best.mixture.n_parameters(rows.n_groups())
+        interrupts.again()
+        if not best.converged and budget is None:
+            warnings.warn(
+                f"EM did not converge in {self.max_iter} iterations (tol={self.tol}). Raise"
+                " max_iter, or tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _best_count(self, rows: "_Rows", limit: "_Limit", seed: int) -> "_Run":
         best, worse = None, 0
         for count in self._counts(rows):
             run = self._best_start(rows, count, limit, seed)
@@ -135,21 +156,7 @@ class GaussianMixture(GenerativeModel):
                 break
         if best is None:
             raise DataError("No number of components fits these rows.")
-        self.mixture_, self.component_class_ = best.mixture, None
-        if self._has_classes():
-            self.component_class_ = rows.component_class(best.mixture)
-        self.lower_bound_, self.n_iter_ = best.bound, len(best.history)
-        self.converged_, self.history_ = best.converged, best.history
-        self.n_steps_, self.fit_seconds_ = limit.iterations, limit.clock.elapsed()
-        self.interrupted_ = False
-        self.n_parameters_ = best.mixture.n_parameters(rows.n_groups())
-        if not best.converged and budget is None:
-            warnings.warn(
-                f"EM did not converge in {self.max_iter} iterations (tol={self.tol}). Raise"
-                " max_iter, or tol.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        return best
 
     def _rows(self, X: Any, y: np.ndarray | None, seed: int) -> "_Rows":
         encoding = self.encoding_
@@ -383,7 +390,8 @@ class GaussianMixture(GenerativeModel):
         Returns:
             Probabilities in the order of ``classes_``, ``(n, C)`` or ``(n, K)``.
         """
-        encoded, _ = self._encoded(X, None)
+        check_is_fitted(self)
+        encoded = self.encoding_.encode(self.encoding_.check(X))
         joint = self._log_joint(encoded, None)
         joint = np.exp(joint - joint.max(1, keepdims=True))
         share: np.ndarray = joint / joint.sum(1, keepdims=True)
@@ -674,17 +682,21 @@ class _Run:
 
 
 class _Limit:
-    r"""The budget of EM: a deadline between blocks, or a number of iterations."""
+    r"""When EM has to end: at a deadline, after some iterations, or at a signal."""
 
-    def __init__(self, budget: Budget | None) -> None:
-        self.iterations = 0
+    def __init__(self, budget: Budget | None, interrupts: Interrupts) -> None:
+        self.iterations, self.interrupts = 0, interrupts
         seconds = budget is not None and budget.unit == "seconds"
         self.most = math.inf if budget is None or seconds else budget.amount
         self.deadline = budget.amount if budget is not None and seconds else math.inf
         self.clock = Clock(budget or Budget(1, "steps"), 1)
 
     def over(self) -> bool:
-        return self.iterations >= self.most or self.clock.elapsed() >= self.deadline
+        return self.iterations >= self.most or self.now()
+
+    def now(self) -> bool:
+        r"""Return whether even the iteration under way has to be given up."""
+        return self.interrupts.received is not None or self.clock.elapsed() >= self.deadline
 
 
 class _OutOfTime(Exception):
@@ -749,7 +761,7 @@ def _expectation(rows: _Rows, mixture: _Mixture, limit: _Limit) -> tuple[_Moment
     count = len(mixture.means) // rows.n_groups()
     moments, log_p = _Moments.zero(mixture, rows.cardinalities), 0.0
     for block, components in rows.blocks(count):
-        if limit.clock.elapsed() >= limit.deadline:
+        if limit.now():
             raise _OutOfTime
         part = mixture.part(components)
         difference = rows.values[block] - part.means[:, None]  # (K, n, d)

@@ -46,6 +46,8 @@ class PatchTransformer(nn.Module):
         condition: ConditionEmbedding | None = None,
     ) -> None:
         super().__init__()
+        if patch > 1 and patch % 2:
+            raise ValueError(f"patch must be 1 or even, got {patch}.")
         channels, height, width_px = shape
         self.shape, self.patch = shape, patch
         self.rows, self.columns = -(-height // patch), -(-width_px // patch)

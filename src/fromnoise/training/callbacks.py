@@ -75,7 +75,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._terminal:
+            self._bar.stop()
 
     def __call__(self, record: Record) -> None:
         r"""Show a record."""

@@ -207,7 +207,7 @@ class _Loop:
         self.done += 1
         if all(map(math.isfinite, losses)):
             self.skipped = 0
-            self.losses.append(sum(losses))
+            self.losses += [sum(losses)] if losses else []  # no player may be due at this step
             self.average.update(ema_decay(self.done, self.settings.ema))
         else:
             self.skipped += 1

@@ -125,7 +125,9 @@ def divergence(field: Field, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
         for i in range(flat.shape[1]):
             last = i + 1 == flat.shape[1]
-            (slope,) = torch.autograd.grad(flat[:, i].sum(), x, retain_graph=not last)
+            (slope,) = torch.autograd.grad(
+                flat[:, i].sum(), x, retain_graph=not last, materialize_grads=True
+            )
             total += slope.flatten(1)[:, i]
     return velocity.detach(), total
 
