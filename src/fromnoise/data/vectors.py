@@ -155,13 +155,14 @@ class VectorEncoding(FlatEncoding):
 
     def off_support(self, X: Array) -> Array:
         r"""Return which rows differ from fit in a column that was constant there."""
-        fixed = ~self._active & ~np.isnan(self.shift)
-        off: Array = (X[:, fixed] != self.shift[fixed]).any(axis=1)
+        fixed = ~self._active
+        other = (X[:, fixed] != self.shift[fixed]) & ~np.isnan(X[:, fixed])
+        off: Array = other.any(axis=1)
         return off
 
     def log_det(self, encoded: Encoded) -> Array:
         r"""Return the sum of -log std over observed entries, ``(n,)``."""
-        logs: Array = encoded.observed @ -np.log(self.scale[self._active])
+        logs: Array = np.where(encoded.observed, -np.log(self.scale[self._active]), 0.0).sum(1)
         return logs
 
     def linear(self) -> tuple[Array, Array, Array]:

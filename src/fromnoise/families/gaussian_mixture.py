@@ -9,9 +9,10 @@ r"""The Gaussian mixture (Dempster, Laird & Rubin 1977; Bishop 2006, chapter 9).
 
 Tables: a component is a Gaussian over the continuous values times a probability table for each
 categorical part. Values that a row does not have (missing, or replaced by a spike) are
-integrated out of its density, exactly; while fitting they are standard normal draws. Classes:
-every component belongs to one class, and ``predict`` is Bayes' rule over the classes. A
-continuous y is fitted jointly with x; p(x | y) is the closed-form conditional (Bishop, 2.3.1).
+integrated out, exactly, in its density and in EM (Ghahramani & Jordan 1994): the moments take
+their conditional mean and covariance. Classes: every component belongs to one class, and
+``predict`` is Bayes' rule over them. A continuous y is fitted jointly with x; p(x | y) is the
+closed-form conditional (Bishop, 2.3.1).
 """
 
 __all__ = ["GaussianMixture"]
@@ -20,6 +21,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -41,7 +43,7 @@ _START_ROWS = 50_000
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _PATIENCE = 2
 _FLOOR = 1e-10  # least regularisation, as a share of a column's variance
-_FILL, _START = 30, 31  # what a random stream is for
+_FILL, _START, _LABELS = 30, 31, 32  # what a random stream is for
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -66,7 +68,8 @@ class GaussianMixture(GenerativeModel):
 
     Attributes:
         weights_: ``(K,)``.
-        means_: ``(K, d)``, in the units of the data (of the encoded values for tables).
+        means_: ``(K, d)``, in the units of the data (of the encoded values for tables; images
+            are flattened as (C, H, W)).
         covariances_: ``(K, d, d)``, ``(d, d)``, ``(K, d)`` or ``(K,)`` by type.
         component_class_: Class of each component, ``(K,)``; None without classes.
         converged_: Whether the last gain was below ``tol``.
@@ -103,7 +106,7 @@ class GaussianMixture(GenerativeModel):
         Args:
             X: As for every family.
             y: As for every family.
-            sample_weight: Weight of each row, ``(n,)``; a row of weight 2 counts as two rows.
+            sample_weight: Weight of each row, ``(n,)``; only their ratios matter.
 
         Returns:
             The model itself.
@@ -133,6 +136,8 @@ class GaussianMixture(GenerativeModel):
         self.lower_bound_, self.n_iter_ = best.bound, len(best.history)
         self.converged_, self.history_ = best.converged, best.history
         self.n_steps_, self.fit_seconds_ = limit.iterations, limit.clock.elapsed()
+        if not best.history:
+            self.status_reason_ = "the budget ended within the first iteration of EM"
         self.interrupted_ = interrupts.received is not None
         self.n_parameters_ = best.mixture.n_parameters(rows.n_groups())
         interrupts.again()
@@ -174,16 +179,36 @@ class GaussianMixture(GenerativeModel):
         if kind == "auto":
             kind = "full" if values.shape[1] <= _FULL_COLUMNS else "diag"
         weight = _checked_weight(self._sample_weight, len(values))
-        rows = _Rows(
-            values,
-            torch.from_numpy(encoded.codes),
-            weight,
-            (range(len(values)),),
-            kind,
-            self._units(values),
-            encoding.cardinalities,
-        )
-        return rows.weighed().grouped(classes if classes is None else classes[weight > 0])
+        if y is not None and self._sample_weight is not None:
+            self.labels_ = self._weighted_labels(y, weight.numpy(), seed)
+        observed = torch.from_numpy(self._observed(encoded))
+        if y is not None and classes is None:
+            known = torch.ones(len(values), y.shape[1], dtype=torch.bool)
+            observed = torch.cat([observed, known], dim=1)
+        return _Rows(
+            values=values,
+            codes=torch.from_numpy(encoded.codes),
+            weight=weight,
+            classes=torch.zeros(len(values)) if classes is None else torch.from_numpy(classes),
+            observed=observed,
+            kind=kind,
+            units=self._units(values),
+            cardinalities=encoding.cardinalities,
+        ).sorted()
+
+    def _observed(self, encoded: Encoded) -> np.ndarray:
+        r"""Return which of the varying columns a row has, ``(n, d)``."""
+        n = len(encoded.values)
+        seen = np.broadcast_to(encoded.observed, encoded.values.shape).reshape(n, -1)
+        return seen[:, self.varying_]
+
+    def _weighted_labels(self, y: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
+        r"""Return what labels are drawn from: weighted counts, or a weighted sample."""
+        if self._has_classes():
+            size = self.condition_.n_classes  # type: ignore[union-attr]
+            return np.bincount(y, weights=weight, minlength=size)
+        rng = numpy_rng(seed, _LABELS)
+        return y[rng.choice(len(y), size=len(y), p=weight / weight.sum())]
 
     def _units(self, values: Tensor) -> Tensor:
         r"""Units of the data that one unit of each model column stands for."""
@@ -197,7 +222,7 @@ class GaussianMixture(GenerativeModel):
 
     def _counts(self, rows: "_Rows") -> tuple[int, ...]:
         smallest = min(len(group) for group in rows.groups)
-        if smallest == 0:
+        if self._has_classes() and rows.n_groups() < self.condition_.n_classes:  # type: ignore[union-attr]
             raise DataError("A class has no row whose sample_weight is not zero.")
         if self.n_components != "auto":
             if self.n_components > smallest:
@@ -273,6 +298,9 @@ class GaussianMixture(GenerativeModel):
         if value.shape != shape:
             raise ValueError(f"precisions_init must have the shape {shape}, got {value.shape}.")
         keep = torch.from_numpy(np.flatnonzero(active)[self.varying_])
+        diagonal = value.diagonal(dim1=-2, dim2=-1) if kind in ("full", "tied") else value
+        if not bool((diagonal > 0).all()):
+            raise ValueError("precisions_init must be positive.")
         if kind in ("full", "tied"):
             square = value.reshape(-1, d, d)[:, keep][:, :, keep]
             return _cholesky(torch.linalg.inv(square) / units / units[:, None])
@@ -295,6 +323,9 @@ class GaussianMixture(GenerativeModel):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (number and value >= low):
                 raise ValueError(f"{name} must be a number of at least {low}, got {shown(value)}.")
+        for name in ("max_iter", "n_init"):
+            if not isinstance(getattr(self, name), int | np.integer):
+                raise ValueError(f"{name} must be an int, got {shown(getattr(self, name))}.")
         count = self.n_components
         whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
         if count != "auto" and not (whole and count >= 1):
@@ -435,6 +466,9 @@ class GaussianMixture(GenerativeModel):
         return super()._cannot(name)
 
     def _log_prob(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
+        return np.where(self._off(encoded), -np.inf, self._log_prob_varying(encoded, y))
+
+    def _log_prob_varying(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
         if y is None or not self._has_classes():
             joint = _log_sum(self._log_joint(encoded, y))
             return joint if y is None else joint - self._log_prior(y)
@@ -449,9 +483,8 @@ class GaussianMixture(GenerativeModel):
     def _log_joint(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
         r"""Return log π_k p_k(x), or log π_k p_k(x, y) for a continuous y, ``(n, K)``."""
         n = len(encoded.values)
-        flat = encoded.values.reshape(n, -1)
-        seen = np.broadcast_to(encoded.observed, encoded.values.shape).reshape(n, -1)
-        values, observed = flat[:, self.varying_], seen[:, self.varying_]
+        values = encoded.values.reshape(n, -1)[:, self.varying_]
+        observed = self._observed(encoded)
         extra = len(self._learnt().means[0]) - values.shape[1]
         if extra:
             label = np.zeros((n, extra)) if y is None else y
@@ -459,9 +492,12 @@ class GaussianMixture(GenerativeModel):
             observed = np.concatenate([observed, np.full((n, extra), y is not None)], axis=1)
         result = _log_components(self.mixture_, values, encoded.codes, observed)
         result += self.mixture_.log_weights.numpy()
-        off = (flat != self.constant_) & seen & ~self.varying_
-        result[off.any(1)] = -np.inf  # a column that never varied is a point mass
         return result
+
+    def _off(self, encoded: Encoded) -> np.ndarray:
+        r"""Return which rows differ where no training row did: a point mass at another place."""
+        n = len(encoded.values)
+        return (encoded.values.reshape(n, -1) != self.constant_)[:, ~self.varying_].any(1)
 
     def _log_prior(self, y: np.ndarray) -> np.ndarray:
         r"""Return log p(y) of a continuous y."""
@@ -480,18 +516,20 @@ class GaussianMixture(GenerativeModel):
     def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
         mixture, rng = self.mixture_, torch_rng(seed, block)
         d, tables = mixture.means.shape[1], mixture.tables
-        u = torch.rand(BLOCK, 1 + len(tables), generator=rng, dtype=torch.float64)[:n]
-        z = torch.randn(BLOCK, d, generator=rng, dtype=torch.float64)[:n]
+        u = torch.rand(BLOCK, 1 + len(tables), generator=rng, dtype=torch.float64)
+        z = torch.randn(BLOCK, d, generator=rng, dtype=torch.float64)
+        # Whole blocks all the way, so that a row has the same bits however many are asked for.
+        y = None if y is None else np.concatenate([y, np.repeat(y[:1], BLOCK - n, axis=0)])
         if y is not None and not self._has_classes():
             k, x = _conditional_draw(mixture, u[:, 0], z, torch.from_numpy(y).double())
         else:
-            k = _choose(self._class_weights(y, n), u[:, 0])
+            k = _choose(self._class_weights(y), u[:, 0])
             x = mixture.means[k] + mixture.spread(k, z)
-        codes = [_choose(table.exp()[k], u[:, i + 1]) for i, table in enumerate(tables)]
-        return self._restored(x, codes)
+        codes = [_choose(table.exp()[k], u[:, i + 1])[:n] for i, table in enumerate(tables)]
+        return self._restored(x[:n], codes)
 
-    def _class_weights(self, y: np.ndarray | None, n: int) -> Tensor:
-        weights = self.mixture_.log_weights.exp().expand(n, -1)
+    def _class_weights(self, y: np.ndarray | None) -> Tensor:
+        weights = self.mixture_.log_weights.exp().expand(BLOCK, -1)
         if y is None:
             return weights
         mine = torch.from_numpy(self.component_class_ == y[:, None])
@@ -519,6 +557,7 @@ class GaussianMixture(GenerativeModel):
             "scale": mixture.scale.numpy(),
             "tables": [table.numpy() for table in mixture.tables],
             **{name: getattr(self, name) for name in names + more},
+            "lower_bound_": self.lower_bound_ if math.isfinite(self.lower_bound_) else None,
         }
 
     def _restore(self, state: Tree) -> None:
@@ -528,6 +567,7 @@ class GaussianMixture(GenerativeModel):
         self.mixture_ = _Mixture(kind=state.pop("kind"), tables=tables, **parts)
         for name, value in state.items():
             setattr(self, name, value)
+        self.lower_bound_ = -math.inf if self.lower_bound_ is None else self.lower_bound_
 
 
 # --- the mixture ------------------------------------------------------------------------------
@@ -621,32 +661,46 @@ class _Mixture:
 
 @dataclass(frozen=True)
 class _Rows:
-    r"""Training rows, sorted by class: group g holds the rows of one class."""
+    r"""Training rows, sorted by class and by which values they have."""
 
     values: Tensor  # (n, d)
     codes: Tensor  # (n, parts)
     weight: Tensor  # (n,)
-    groups: tuple[range, ...]
+    classes: Tensor  # (n,)
+    observed: Tensor  # (n, d)
     kind: str
     units: Tensor  # (d,)
     cardinalities: tuple[int, ...]
+    groups: tuple[range, ...] = ()  # rows of one class
+    pieces: tuple[tuple[int, range, Tensor | None], ...] = ()  # (group, rows, observed or None)
 
-    def weighed(self) -> "_Rows":
-        r"""Return the rows whose weight is not zero."""
-        keep = self.weight > 0
-        values, codes, weight = self.values[keep], self.codes[keep], self.weight[keep]
-        groups = (range(len(values)),)
-        return replace(self, values=values, codes=codes, weight=weight, groups=groups)
-
-    def grouped(self, classes: np.ndarray | None) -> "_Rows":
-        r"""Return the rows sorted by class, one group a class."""
-        if classes is None:
-            return self
-        order = np.argsort(classes, kind="stable")
-        values, codes, weight = self.values[order], self.codes[order], self.weight[order]
-        ends = np.bincount(classes).cumsum()
-        groups = tuple(map(range, [0, *ends[:-1].tolist()], ends.tolist()))
-        return replace(self, values=values, codes=codes, weight=weight, groups=groups)
+    def sorted(self) -> "_Rows":
+        r"""Return the rows that have a weight, sorted, with their groups and pieces."""
+        keep = torch.nonzero(self.weight > 0).squeeze(1)
+        patterns, which = torch.unique(self.observed[keep], dim=0, return_inverse=True)
+        classes = self.classes[keep].numpy()
+        order = np.lexsort((which.numpy(), classes))
+        groups = _runs(classes[order])
+        pieces = [
+            (g, range(group.start + run.start, group.start + run.stop))
+            for g, group in enumerate(groups)
+            for run in _runs(which.numpy()[order][group.start : group.stop])
+        ]
+        seen = [patterns[which[order[rows.start]]] for _, rows in pieces]
+        index = keep[order]
+        return replace(
+            self,
+            values=self.values[index],
+            codes=self.codes[index],
+            weight=self.weight[index],
+            classes=self.classes[index],
+            observed=self.observed[index],
+            groups=groups,
+            pieces=tuple(
+                (g, rows, None if bool(pattern.all()) else pattern)
+                for (g, rows), pattern in zip(pieces, seen, strict=True)
+            ),
+        )
 
     def n_groups(self) -> int:
         return len(self.groups)
@@ -657,13 +711,19 @@ class _Rows:
     def component_class(self, mixture: _Mixture) -> np.ndarray:
         return np.repeat(np.arange(len(self.groups)), len(mixture.means) // len(self.groups))
 
-    def blocks(self, count: int) -> Iterator[tuple[slice, slice]]:
-        r"""Yield (rows, components) that belong together, a block at a time."""
+    def blocks(self, count: int) -> Iterator[tuple[slice, slice, Tensor | None]]:
+        r"""Yield rows, their components, and what they have (None: everything)."""
         size = max(1, _NUMBERS // (count * max(self.values.shape[1], 1)))
-        for g, group in enumerate(self.groups):
-            for start in range(group.start, group.stop, size):
-                stop = min(start + size, group.stop)
-                yield slice(start, stop), slice(g * count, (g + 1) * count)
+        for g, rows, pattern in self.pieces:
+            for start in range(rows.start, rows.stop, size):
+                block = slice(start, min(start + size, rows.stop))
+                yield block, slice(g * count, (g + 1) * count), pattern
+
+
+def _runs(keys: np.ndarray) -> tuple[range, ...]:
+    r"""Return the runs of equal entries of a sorted array."""
+    edges = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
+    return tuple(range(a, b) for a, b in pairwise(edges) if b > a)
 
 
 @dataclass
@@ -676,9 +736,8 @@ class _Run:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def bic(self, rows: _Rows) -> float:
-        n = float(rows.weight.sum())
-        size = self.mixture.n_parameters(rows.n_groups())
-        return -2 * n * self.bound + size * math.log(len(rows.values))
+        n = len(rows.values)
+        return -2 * n * self.bound + self.mixture.n_parameters(rows.n_groups()) * math.log(n)
 
 
 class _Limit:
@@ -720,6 +779,11 @@ class _Moments:
         empty = torch.zeros(k, dtype=torch.float64)
         return cls(empty, torch.zeros_like(mixture.means), empty.new_zeros(shape), zeros)
 
+    def spread(self, components: slice, r: Tensor, covariance: Tensor) -> None:
+        r"""Add Σ r times the covariance of what the rows do not have."""
+        mass = r.sum(1).reshape(-1, *[1] * (covariance.ndim - 1))
+        self.second[components] += mass * covariance
+
     def add(self, components: slice, r: Tensor, difference: Tensor, codes: Tensor) -> None:
         r"""Add rows with responsibilities r ``(K, n)`` and differences ``(K, n, d)``."""
         weighted = difference * r[:, :, None]
@@ -760,17 +824,45 @@ def _expectation(rows: _Rows, mixture: _Mixture, limit: _Limit) -> tuple[_Moment
     r"""Return the moments under the responsibilities, and Σ log p(x)."""
     count = len(mixture.means) // rows.n_groups()
     moments, log_p = _Moments.zero(mixture, rows.cardinalities), 0.0
-    for block, components in rows.blocks(count):
+    for block, components, pattern in rows.blocks(count):
         if limit.now():
             raise _OutOfTime
-        part = mixture.part(components)
+        part, codes, weight = mixture.part(components), rows.codes[block], rows.weight[block]
         difference = rows.values[block] - part.means[:, None]  # (K, n, d)
-        joint = part.log_prob(difference, rows.codes[block]) + part.log_weights[:, None]
+        if pattern is None:
+            density, spread = part.log_prob(difference, codes), None
+        else:
+            density, difference, spread = _completed(part, difference, codes, pattern)
+        joint = density + part.log_weights[:, None]
         norm = joint.logsumexp(0)
-        weight = rows.weight[block]
         log_p += float((norm * weight).sum())
-        moments.add(components, (joint - norm).exp_() * weight, difference, rows.codes[block])
+        r = (joint - norm).exp_() * weight
+        moments.add(components, r, difference, codes)
+        if spread is not None:
+            moments.spread(components, r, spread)
     return moments, log_p
+
+
+def _completed(
+    part: _Mixture, difference: Tensor, codes: Tensor, pattern: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return log p_k of what rows have, x − μ_k with the rest at its mean, and its covariance."""
+    seen, gone = pattern.nonzero().squeeze(1), (~pattern).nonzero().squeeze(1)
+    marginal, own = part.columns(seen), difference[:, :, seen]
+    density, full = marginal.log_prob(own, codes), torch.zeros_like(difference)
+    full[:, :, seen] = own
+    if part.is_diagonal:
+        variance = torch.zeros_like(part.means)
+        variance[:, gone] = part.scale[:, gone] ** 2
+        return density, full, variance
+    square = (part.scale @ part.scale.mT).expand(len(part.means), -1, -1)
+    cross = square[:, gone][:, :, seen]
+    factor = marginal.scale.expand(len(part.means), -1, -1)
+    gain = torch.cholesky_solve(cross.mT, factor).mT  # Σ_go Σ_oo⁻¹, (K, gone, seen)
+    full[:, :, gone] = own @ gain.mT
+    rest = torch.zeros_like(square)
+    rest[:, gone[:, None], gone] = square[:, gone][:, :, gone] - gain @ cross.mT
+    return density, full, rest
 
 
 def _maximisation(mixture: _Mixture, moments: _Moments, reg: Tensor, units: Tensor) -> _Mixture:
@@ -828,7 +920,7 @@ def _clustered(
         _Mixture.empty(rows, count), means=means[:, : rows.values.shape[1]].contiguous()
     )
     moments = _Moments.zero(start, rows.cardinalities)
-    for block, components in rows.blocks(count):
+    for block, components, _ in rows.blocks(count):
         nearest = torch.cdist(torch.from_numpy(features[block]), means[components]).argmin(1)
         r = torch.nn.functional.one_hot(nearest, count).T.double() * rows.weight[block]
         difference = rows.values[block] - start.means[components, None]
@@ -862,13 +954,14 @@ def _log_components(
         keep = np.flatnonzero(pattern)
         part = mixture if pattern.all() else mixture.columns(torch.from_numpy(keep))
         x = torch.from_numpy(values[np.ix_(mine, keep)]).double()
-        result[mine] = _in_padded_blocks(part, x, torch.from_numpy(codes[mine]))
+        # Rows that lack something come in small groups; what a row lacks is its own affair.
+        size = max(8, min(BLOCK, _NUMBERS // max(1, part.means.numel()))) if pattern.all() else 8
+        result[mine] = _in_padded_blocks(part, x, torch.from_numpy(codes[mine]), size)
     return result
 
 
-def _in_padded_blocks(mixture: _Mixture, x: Tensor, codes: Tensor) -> np.ndarray:
+def _in_padded_blocks(mixture: _Mixture, x: Tensor, codes: Tensor, size: int) -> np.ndarray:
     r"""Evaluate in blocks of one size, so that no row's result depends on the others."""
-    size = max(8, min(BLOCK, _NUMBERS // max(1, mixture.means.numel())))
     results = []
     for start in range(0, len(x), size):
         short = max(0, start + size - len(x))
@@ -928,7 +1021,7 @@ def _checked_weight(weight: Any, n: int) -> Tensor:
         raise DataError(f"sample_weight must be {n} finite numbers that are not negative.")
     if float(value.sum()) == 0:
         raise DataError("sample_weight is zero for every row.")
-    return value
+    return value / value[value > 0].mean()
 
 
 def _log_sum(joint: np.ndarray) -> np.ndarray:
