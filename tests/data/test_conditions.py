@@ -86,7 +86,7 @@ def test_floats_are_standardised_and_come_back(shape):
         codes = condition.check_encode(y, 50)
         assert condition.kind == "continuous" and condition.n_classes == 0
         assert condition.classes_ is None and condition.width == (shape[1:] or (1,))[0]
-        assert codes.dtype == np.float32 and codes.shape == (50, condition.width)
+        assert codes.dtype == np.float64 and codes.shape == (50, condition.width)
         np.testing.assert_allclose(codes.mean(0), 0, atol=1e-6)
         np.testing.assert_allclose(codes.std(0), 1, rtol=1e-6)
         back = condition.decode(codes)

@@ -94,9 +94,19 @@ def test_c2_a_constant_column_is_left_out_and_comes_back_exactly():
     np.testing.assert_allclose(drawn[:, 0], 7 / 3)
 
 
-def test_a_column_that_is_constant_in_the_training_rows_alone_is_left_out():
-    X = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 6.0]])
-    assert fit_encoding(X, index=np.array([0, 1])).shape == (1,)
+def test_a_column_that_is_constant_in_the_training_rows_alone_is_kept():
+    X = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 8.0]])
+    encoding = fit_encoding(X, index=np.array([0, 1]))
+    assert encoding.shape == (2,)
+    np.testing.assert_allclose(encoding.linear()[0], [1.5, 6.0])  # over all rows where it must be
+    assert not encoding.off_support(X).any()
+
+
+def test_rows_off_the_constant_are_told_from_gaps():
+    X = np.array([[1.0, 7.0], [2.0, 7.0], [3.0, np.nan], [4.0, 7.0]])
+    encoding = fit_encoding(X, missing="model")
+    other = np.array([[1.0, 7.0], [1.0, np.nan], [1.0, 7.5]])
+    assert encoding.off_support(encoding.check(other)).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("scale", [1e140, 1e-300, 1.0])

@@ -276,3 +276,28 @@ def test_callbacks_see_the_history() -> None:
     assert [record.to_dict() for record in seen] == model.history_
     assert model.history_[-1]["step"] == 20
     assert model.history_[-1]["validation"] is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"solver": "foo"}, "solver"),
+    ],
+)
+def test_arguments_changed_after_fit_are_checked_too(change: dict[str, Any], message: str) -> None:
+    model = small().fit(gaussian(100)).set_params(**change)
+    with pytest.raises(ValueError, match=message):
+        model.sample(2)
+
+
+def test_what_was_never_learnt_is_refused() -> None:
+    X, y = gaussian(100), np.arange(100) % 2
+    model = small(condition_dropout=0.0).fit(X, y).set_params(condition_dropout=0.1)
+    with pytest.raises(fn.DataError, match="Pass y"):
+        model.encode(X[:2])
+    with pytest.raises(ValueError, match="condition_dropout"):
+        model.set_params(guidance=3.0).sample(2, y=1)
+    with pytest.raises(fn.DataError, match="constant"):
+        small().fit(np.zeros((20, 2)))

@@ -90,8 +90,9 @@ class GenerativeModel(BaseEstimator, ABC):
         for field in fields(self):
             allowed = _literals(hints[field.name])
             value = getattr(self, field.name)
-            if isinstance(value, str) and allowed and value not in allowed:
-                hint = did_you_mean(value, allowed)
+            closed = getattr(hints[field.name], "__origin__", None) is Literal
+            if (isinstance(value, str) or closed) and allowed and value not in allowed:
+                hint = did_you_mean(str(value), allowed)
                 raise ValueError(f"{field.name} has no value {shown(value)}.{hint}")
         Budget.parse(self.budget)
 
@@ -125,7 +126,12 @@ class GenerativeModel(BaseEstimator, ABC):
             self.feature_names_in_ = np.asarray(self.encoding_.feature_names, dtype=object)
         self.status_: Literal["ok", "diverged", "collapsed"] = "ok"
         self.status_reason_ = ""
-        self._learn(X, codes, Budget.parse(self.budget), seed)
+        try:
+            self._learn(X, codes, Budget.parse(self.budget), seed)
+        except BaseException:
+            if not getattr(self, "interrupted_", False):
+                self._forget()  # half a model is none
+            raise
         return self
 
     def _split(self, X: Any, seed: int) -> tuple[Any, np.ndarray | None]:
@@ -204,6 +210,7 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _blocks(self, n: int, y: Any, seed: int) -> Iterator[tuple[Encoded, np.ndarray | None]]:
         check_is_fitted(self)
+        self._check_arguments()  # those of sampling may have changed since fit
         if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
             raise ValueError(f"n_samples must be a positive int, got {shown(n)}.")
         given = self._given(y, int(n))
@@ -332,8 +339,10 @@ class GenerativeModel(BaseEstimator, ABC):
         check_is_fitted(self)
         z = np.asarray(z, dtype=np.float32)
         width = self._code_width()
-        if z.ndim != 2 or z.shape[1] != width:
-            raise DataError(f"z must have the shape (n, {width}), got {z.shape}.")
+        if z.ndim != 2 or z.shape[1] != width or not len(z):
+            raise DataError(f"z must have the shape (n, {width}), n at least 1, got {z.shape}.")
+        if not np.isfinite(z).all():
+            raise DataError("z must be finite; it holds NaN or infinity.")
         codes = self._needed(self._given(y, len(z)), len(z))
         return self.encoding_.decode(self._from_noise(z, codes))
 
@@ -468,4 +477,6 @@ def _stored(value: Any) -> Any:
         return [_stored(part) for part in value]
     if isinstance(value, np.generic):
         return value.item()
+    if hasattr(value, "__array__"):
+        return np.asarray(value)
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}"}

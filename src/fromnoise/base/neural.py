@@ -105,7 +105,8 @@ class NeuralModel(GenerativeModel):
             )
         for name, low in (("batch_size", 1), ("learning_rate", 0.0)):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
+            kinds = (int, np.integer) if name == "batch_size" else (int, float, np.number)
+            number = isinstance(value, kinds) and not isinstance(value, bool)
             if value != "auto" and not (number and value >= low and value > 0):
                 raise ValueError(f'{name} must be "auto" or a positive number, got {value!r}.')
         if self.ema != "auto" and not (isinstance(self.ema, float) and 0 <= self.ema < 1):
@@ -142,14 +143,21 @@ class NeuralModel(GenerativeModel):
     # --- fitting ------------------------------------------------------------------------------
 
     def _split(self, X: Any, seed: int) -> tuple[Any, np.ndarray | None]:
-        X = X if hasattr(X, "shape") or hasattr(X, "channels") else np.asarray(X)
-        n = data.n_rows(X)
+        if isinstance(X, list | tuple) or (hasattr(X, "__array__") and not hasattr(X, "shape")):
+            X = np.asarray(X)
+        try:
+            n = data.n_rows(X)
+        except TypeError:
+            data.fit_encoding(X, missing=self.missing)  # says what is wrong with it
+            raise
         order = numpy_rng(seed, _SPLIT).permutation(n)
         held_out = min(round(n * self.validation_fraction), _CHECK_ROWS) if n >= 10 else 0
         self._held_out = order[:held_out]
         return X, np.sort(order[held_out:])
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
+        if not np.prod(self.encoding_.model_shape):
+            raise DataError("Every column is constant; there is no distribution to learn.")
         training = np.setdiff1d(np.arange(data.n_rows(X)), self._held_out)
         self.network_size_ = self._size(len(training))
         rows = _TrainingRows(X, self.encoding_, y, training)
@@ -243,7 +251,7 @@ class NeuralModel(GenerativeModel):
             label = None if y is None else _padded(y[start : start + size], size)
             result = function(
                 torch.from_numpy(part).to(self._device()),
-                None if label is None else torch.from_numpy(label).to(self._device()),
+                None if label is None else _label_tensor(label).to(self._device()),
             )
             results.append(result[: len(x) - start].cpu().numpy())
         return np.concatenate(results)
@@ -309,7 +317,12 @@ class _TrainingRows:
         else:
             encoded = self.encoded.rows(rows)
         x = torch.from_numpy(self.encoding.pack(encoded, rng))
-        return x, None if self.y is None else torch.from_numpy(self.y[rows])
+        return x, None if self.y is None else _label_tensor(self.y[rows])
+
+
+def _label_tensor(y: np.ndarray) -> Tensor:
+    label = torch.from_numpy(y)
+    return label.float() if label.is_floating_point() else label
 
 
 def _padded(x: np.ndarray, size: int) -> np.ndarray:

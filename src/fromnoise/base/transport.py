@@ -8,6 +8,7 @@ divergence of v for log p(x).
 
 __all__ = ["TransportModel"]
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
@@ -65,6 +66,7 @@ class TransportModel(NeuralModel):
     def build(self) -> nn.ModuleDict:
         r"""Return the network of the velocity."""
         shape, condition = self.encoding_.model_shape, self.condition_
+        self.condition_dropout_ = self.condition_dropout
         if isinstance(self.network, nn.Module):
             x, t = torch.zeros(2, *shape), torch.zeros(2)
             y = [] if condition is None else [self._example(condition)]
@@ -96,14 +98,17 @@ class TransportModel(NeuralModel):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if not isinstance(self.steps, int | np.integer) or self.steps < 1:
+        whole = isinstance(self.steps, int | np.integer) and not isinstance(self.steps, bool)
+        if not whole or self.steps < 1:
             raise ValueError(f"steps must be a positive int, got {self.steps!r}.")
-        if not 0 <= self.condition_dropout < 1:
+        _check_number("condition_dropout", self.condition_dropout, 0.0, float(np.nextafter(1, 0)))
+        _check_number("temperature", self.temperature, 0.0, math.inf)
+        _check_number("guidance", self.guidance, -math.inf, math.inf)
+        if self.guidance != 1 and getattr(self, "condition_dropout_", 1) == 0:
             raise ValueError(
-                f"condition_dropout must lie in [0, 1), got {self.condition_dropout}."
+                "guidance needs a model that was fitted with condition_dropout above 0; this one"
+                " never learnt what p(x) without y is."
             )
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature!r}.")
 
     def _cannot(self, name: str) -> str | None:
         if name not in ("score_samples", "score") or not hasattr(self, "encoding_"):
@@ -136,7 +141,7 @@ class TransportModel(NeuralModel):
         return null_condition(y, self.condition_.n_classes, draws < self.condition_dropout)
 
     def _no_condition(self, n: int) -> np.ndarray:
-        if self.condition_ is None or self.condition_dropout == 0:
+        if self.condition_ is None or self.condition_dropout_ == 0:
             return super()._no_condition(n)
         if self.condition_.n_classes:
             return np.full(n, self.condition_.n_classes)
@@ -176,6 +181,12 @@ class TransportModel(NeuralModel):
     def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:
         z = z.reshape(len(z), *self.noise_shape)
         return self.encoding_.unpack(self._in_blocks(self._forwards, z, y))
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and low <= float(value) <= high):  # type: ignore[arg-type]
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")
 
 
 def _with_condition(velocity: Any, y: Tensor | None, x: Tensor, t: Tensor) -> Tensor:

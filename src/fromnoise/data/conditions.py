@@ -68,6 +68,8 @@ class Condition:
                 than 1,000 distinct labels.
         """
         values, form = _read(y)
+        if values.ndim > 1 and values.shape[1] == 0:
+            raise DataError("y has no column; leave it out for a model without labels.")
         if values.ndim == 0 or len(values) != n_rows:
             length = "a single value" if values.ndim == 0 else f"{len(values)} rows"
             raise DataError(f"y must have one entry for each of {n_rows} rows, got {length}.")
@@ -98,7 +100,7 @@ class Condition:
             n: Number of rows.
 
         Returns:
-            Classes int64 ``(n,)``; continuous float32 ``(n, width)``, standardised.
+            Classes int64 ``(n,)``; continuous float64 ``(n, width)``, standardised.
 
         Raises:
             DataError: If the number of rows or columns is wrong, or a class was not in fit.
@@ -115,7 +117,7 @@ class Condition:
             raise DataError(f"y has {table.shape[1]} columns, expected {self.width} as in fit.")
         _refuse_holes(table)
         table = _rows(table[0] if len(table) == 1 else table, n, self.width)
-        return ((table - self.shift) / self.scale).astype(np.float32)
+        return (table - self.shift) / self.scale
 
     def _codes(self, labels: Array) -> Array:
         known = self.classes_ if self.classes_ is not None else np.zeros(0)

@@ -75,6 +75,10 @@ class VectorEncoding(FlatEncoding):
         gaps = _check_numbers(array, missing_ok=missing == "model")
         rows = np.arange(len(array)) if index is None else np.asarray(index)
         shift, scale = _moments(array, rows)
+        still = np.flatnonzero(scale == 0)
+        if index is not None and len(still):
+            # A rare value may lie outside the training rows; the column is not constant for that.
+            shift[still], scale[still] = _moments(array[:, still], np.arange(len(array)))
         holes = gaps & ~np.isnan(shift)
         return cls(shift, scale, holes, array.dtype.name, container)
 

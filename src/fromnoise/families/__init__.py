@@ -91,7 +91,7 @@ def _arguments(
     strange = sorted(saved.keys() - set(known))
     if strange:
         raise ArtifactError(f"{path} names arguments that {family.__name__} lacks: {strange}.")
-    arguments = dict(saved)
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     own = isinstance(saved.get("network"), dict)
     if own and network is None:
         raise ArtifactError(

@@ -43,6 +43,7 @@ _START_ROWS = 50_000
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _PATIENCE = 2
 _FLOOR = 1e-10  # least regularisation, as a share of a column's variance
+_GREY = 1e-4  # least variance of a pixel in [−1, 1]: about one grey level, squared
 _FILL, _START, _LABELS = 30, 31, 32  # what a random stream is for
 
 
@@ -54,10 +55,12 @@ class GaussianMixture(GenerativeModel):
         n_components: Number of components, of each class if y is classes; ``"auto"`` tries 1, 2,
             3, 4, 6, 8, 12, … 64 and takes the least BIC.
         covariance_type: ``"full"``, ``"tied"`` (one for all), ``"diag"``, ``"spherical"``;
-            ``"auto"`` is full up to 1,024 columns and diagonal beyond.
+            ``"auto"`` is full up to 1,024 columns where the smallest class has at least twice as
+            many rows as columns, and diagonal elsewhere.
         tol: EM ends when the mean log-likelihood gains less.
         reg_covar: Added to the variances, in squared units of the data; unless 0, at least 1e-10
-            of a column's variance, so that collinear columns of any scale can be fitted.
+            of a column's variance, so that collinear columns of any scale can be fitted, and
+            for images about one grey level squared.
         max_iter: Largest number of EM iterations a start.
         n_init: Number of starts; the best is kept.
         init_params: ``"kmeans"``, or ``"k-means++"`` for its seeding alone.
@@ -177,7 +180,9 @@ class GaussianMixture(GenerativeModel):
             raise DataError("Every column is constant; there is no distribution to learn.")
         kind = self.covariance_type
         if kind == "auto":
-            kind = "full" if values.shape[1] <= _FULL_COLUMNS else "diag"
+            fewest = len(values) if classes is None else np.bincount(classes).min()
+            enough = 2 * values.shape[1] <= min(fewest, 2 * _FULL_COLUMNS)
+            kind = "full" if enough else "diag"
         weight = _checked_weight(self._sample_weight, len(values))
         if y is not None and self._sample_weight is not None:
             self.labels_ = self._weighted_labels(y, weight.numpy(), seed)
@@ -237,6 +242,8 @@ class GaussianMixture(GenerativeModel):
 
     def _best_start(self, rows: "_Rows", count: int, limit: "_Limit", seed: int) -> "_Run":
         reg = _regularisation(rows, self.reg_covar)
+        if self.encoding_.kind == "images" and self.reg_covar:
+            reg = reg.clamp_min(_GREY)
         best = None
         for start in range(self.n_init):
             mixture = self._start(rows, count, reg, numpy_rng(seed, _START, count, start))
@@ -677,16 +684,16 @@ class _Rows:
     def sorted(self) -> "_Rows":
         r"""Return the rows that have a weight, sorted, with their groups and pieces."""
         keep = torch.nonzero(self.weight > 0).squeeze(1)
-        patterns, which = torch.unique(self.observed[keep], dim=0, return_inverse=True)
-        classes = self.classes[keep].numpy()
-        order = np.lexsort((which.numpy(), classes))
+        patterns, which = np.unique(self.observed[keep].numpy(), axis=0, return_inverse=True)
+        which, classes = which.reshape(-1), self.classes[keep].numpy()
+        order = np.lexsort((which, classes))
         groups = _runs(classes[order])
         pieces = [
             (g, range(group.start + run.start, group.start + run.stop))
             for g, group in enumerate(groups)
-            for run in _runs(which.numpy()[order][group.start : group.stop])
+            for run in _runs(which[order][group.start : group.stop])
         ]
-        seen = [patterns[which[order[rows.start]]] for _, rows in pieces]
+        seen = [torch.from_numpy(patterns[which[order[rows.start]]]) for _, rows in pieces]
         index = keep[order]
         return replace(
             self,
