@@ -69,7 +69,7 @@ def mmd(real: Any, fake: Any, kernel: Literal["cubic", "rbf"] = "rbf") -> Result
         real: Rows, (n, d).
         fake: Rows, (m, d).
         kernel: ``"cubic"``, (x·y/d + 1)³, which on features of images is the kernel inception
-            distance (Bińkowski 2018); or ``"rbf"``, exp(-|x - y|² / 2 h²), where h is the median
+            distance (Bińkowski 2018); or ``"rbf"``, exp(-‖x - y‖² / 2 h²), where h is the median
             of the distances between different rows among 1,000 of the real ones.
 
     Returns:

@@ -92,7 +92,7 @@ def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Ten
 
         u_t(x) = (α'_t α_t + σ'_t σ_t) / V_t · x,
 
-    and that of a single pair spreads around it by s_t = |α'_t σ_t − σ'_t α_t| / √V_t. A network
+    and that of a single pair spreads around it by s_t = abs(α'_t σ_t − σ'_t α_t) / √V_t. A network
     that learns only the rest, v = u_t + s_t F(x / √V_t, t), has an input and a target of unit
     size at every time: the preconditioning of Karras 2022, table 1, for a velocity and
     standardised data.
