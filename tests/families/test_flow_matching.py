@@ -292,12 +292,18 @@ def test_arguments_changed_after_fit_are_checked_too(change: dict[str, Any], mes
         model.sample(2)
 
 
-def test_what_was_never_learnt_is_refused() -> None:
+def test_what_was_never_learnt_is_refused(tmp_path: Any) -> None:
     X, y = gaussian(100), np.arange(100) % 2
     model = small(condition_dropout=0.0).fit(X, y).set_params(condition_dropout=0.1)
+    loaded = fn.load(model.save(tmp_path / "run"))
+    with pytest.raises(ValueError, match="condition_dropout"):
+        loaded.set_params(guidance=3.0).sample(2, y=1)
     with pytest.raises(fn.DataError, match="Pass y"):
         model.encode(X[:2])
     with pytest.raises(ValueError, match="condition_dropout"):
         model.set_params(guidance=3.0).sample(2, y=1)
+    assert model.fit(X, y).sample(2, y=1).shape == (2, 2)  # now it was learnt
+    unconditional = small(condition_dropout=0.0, guidance=3.0).fit(X)
+    assert unconditional.sample(2).shape == (2, 2)  # there is nothing to guide
     with pytest.raises(fn.DataError, match="constant"):
         small().fit(np.zeros((20, 2)))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fromnoise.base.neural import NeuralModel
 from fromnoise.data import Condition, Encoded
 from fromnoise.networks import Moments, default_network, null_condition
+from fromnoise.persistence import Tree
 from fromnoise.transport.guidance import guided
 from fromnoise.transport.solvers import SOLVERS, Field, integrate, log_density
 
@@ -66,7 +67,6 @@ class TransportModel(NeuralModel):
     def build(self) -> nn.ModuleDict:
         r"""Return the network of the velocity."""
         shape, condition = self.encoding_.model_shape, self.condition_
-        self.condition_dropout_ = self.condition_dropout
         if isinstance(self.network, nn.Module):
             x, t = torch.zeros(2, *shape), torch.zeros(2)
             y = [] if condition is None else [self._example(condition)]
@@ -82,6 +82,7 @@ class TransportModel(NeuralModel):
 
     def measure(self, rows: Tensor) -> None:
         r"""Take mean and standard deviation of packed rows; the path ends in standardised rows."""
+        self.condition_dropout_ = self.condition_dropout  # sampling asks what was learnt
         self.moments.set(rows.to(self._device()), floor=STD_FLOOR)
 
     @property
@@ -104,11 +105,6 @@ class TransportModel(NeuralModel):
         _check_number("condition_dropout", self.condition_dropout, 0.0, float(np.nextafter(1, 0)))
         _check_number("temperature", self.temperature, 0.0, math.inf)
         _check_number("guidance", self.guidance, -math.inf, math.inf)
-        if self.guidance != 1 and getattr(self, "condition_dropout_", 1) == 0:
-            raise ValueError(
-                "guidance needs a model that was fitted with condition_dropout above 0; this one"
-                " never learnt what p(x) without y is."
-            )
 
     def _cannot(self, name: str) -> str | None:
         if name not in ("score_samples", "score") or not hasattr(self, "encoding_"):
@@ -147,12 +143,24 @@ class TransportModel(NeuralModel):
             return np.full(n, self.condition_.n_classes)
         return np.full((n, self.condition_.width), np.nan, dtype=np.float32)
 
+    def _state(self) -> Tree:
+        return {**super()._state(), "condition_dropout": self.condition_dropout_}
+
+    def _restore(self, state: Tree) -> None:
+        super()._restore(state)
+        self.condition_dropout_ = state["condition_dropout"]
+
     def _field(self, y: Tensor | None) -> Field:
         return partial(_with_condition, self.velocity, y)
 
     def _guided(self, y: Tensor | None) -> Field:
         if y is None or self.condition_ is None:
             return self._field(None)
+        if self.guidance != 1 and self.condition_dropout_ == 0:
+            raise ValueError(
+                "guidance needs a model that was fitted with condition_dropout above 0; this one"
+                " never learnt what p(x) without y is."
+            )
         null = null_condition(y, self.condition_.n_classes)
         return guided(self._field(y), self._field(null), self.guidance)
 
