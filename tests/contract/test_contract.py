@@ -19,6 +19,7 @@ import fromnoise as fn
 from contract_cases import CASES, CLASSES, NUMBERS, N, fitted, make
 from fromnoise import families
 from fromnoise.data import n_rows, take
+from fromnoise.persistence import read_bundle, write_bundle
 
 
 def plain(X: Any) -> np.ndarray:
@@ -152,6 +153,26 @@ def test_saved_and_loaded_models_are_the_same(family: str, case: str, tmp_path: 
     with pytest.raises(FileExistsError, match="exists"):
         model.save(tmp_path / "run")
     model.save(tmp_path / "run", overwrite=True)
+
+
+def test_weights_that_are_not_finite_are_refused(family: str, tmp_path: Any) -> None:
+    fitted(family, "vectors").save(tmp_path / "run")
+    tree = read_bundle(tmp_path / "run")
+    learnt = tree["learnt"]
+    weights = learnt if family == "gmm" else learnt["networks"]
+    name = "means" if family == "gmm" else "network.first.weight"
+    weights[name] = np.full_like(weights[name], np.nan)
+    write_bundle(tmp_path / "run", tree, overwrite=True)
+    with pytest.raises(fn.ArtifactError, match="NaN or infinity"):
+        fn.load(tmp_path / "run")
+
+
+def test_a_failed_fit_leaves_no_half_model(family: str) -> None:
+    model = make(family).fit(CASES["vectors"].X)
+    with pytest.raises(fn.DataError):
+        model.fit(CASES["vectors"].X, CLASSES[:5])
+    with pytest.raises(NotFittedError):
+        model.sample(2)
 
 
 def test_refitting_forgets(family: str) -> None:

@@ -116,7 +116,15 @@ class GenerativeModel(BaseEstimator, ABC):
         """
         self._check_arguments()
         self._forget()
-        seed = entropy(self.random_state)
+        try:
+            self._fit(X, y, entropy(self.random_state))
+        except BaseException:
+            if not getattr(self, "interrupted_", False):
+                self._forget()  # half a model is none
+            raise
+        return self
+
+    def _fit(self, X: Any, y: Any, seed: int) -> None:
         X, index = self._split(X, seed)
         self.encoding_: Encoding = data.fit_encoding(X, missing=self.missing, index=index)
         X = self.encoding_.check(X)
@@ -126,13 +134,7 @@ class GenerativeModel(BaseEstimator, ABC):
             self.feature_names_in_ = np.asarray(self.encoding_.feature_names, dtype=object)
         self.status_: Literal["ok", "diverged", "collapsed"] = "ok"
         self.status_reason_ = ""
-        try:
-            self._learn(X, codes, Budget.parse(self.budget), seed)
-        except BaseException:
-            if not getattr(self, "interrupted_", False):
-                self._forget()  # half a model is none
-            raise
-        return self
+        self._learn(X, codes, Budget.parse(self.budget), seed)
 
     def _split(self, X: Any, seed: int) -> tuple[Any, np.ndarray | None]:
         r"""Return X and the rows from which the encoding may learn; None for all."""

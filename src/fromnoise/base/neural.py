@@ -10,6 +10,7 @@ __all__ = ["NeuralModel"]
 
 import copy
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from fromnoise import data
 from fromnoise.base.generative import BLOCK, GenerativeModel
 from fromnoise.data import Encoded, Encoding
-from fromnoise.errors import DataError
+from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.networks import defaults
 from fromnoise.persistence import Tree
 from fromnoise.training import (
@@ -164,14 +165,14 @@ class NeuralModel(GenerativeModel):
         check = (
             _TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
         )
-        born = Clock(Budget(1, "steps"), 1).born
+        born = time.monotonic()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(seed, _INIT) % 2**63)
             self.networks_ = self.build().to(self._device())
             self.n_parameters_ = sum(p.numel() for p in self.networks_.parameters())
             few = np.arange(min(len(rows), _MEASURED_ROWS))
             self.measure(rows.take(few, numpy_rng(seed, _MEASURE))[0])
-            self._train(rows, check, budget or self._auto_budget(len(rows), y), seed, born)
+            self._train(rows, check, budget or self._auto_budget(len(rows)), seed, born)
 
     def _train(
         self,
@@ -206,7 +207,7 @@ class NeuralModel(GenerativeModel):
         self.interrupted_ = outcome.interrupts.received is not None
         outcome.interrupts.again()
 
-    def _auto_budget(self, n: int, y: np.ndarray | None) -> Budget:
+    def _auto_budget(self, n: int) -> Budget:
         images = self.encoding_.kind == "images"
         size = defaults.training_table(self.n_parameters_, images, "cpu")[0]
         size = size if self.batch_size == "auto" else self.batch_size
@@ -266,11 +267,11 @@ class NeuralModel(GenerativeModel):
         with torch.no_grad():
             result = network(*example)
         if not isinstance(result, Tensor) or result.shape[1:] != out:
-            shown = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            came = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             shapes = ", ".join(str(tuple(part.shape)) for part in example)
             raise DataError(
                 f"network, called with shapes {shapes}, must return the shape"
-                f" {(len(example[0]), *out)}, got {shown}."
+                f" {(len(example[0]), *out)}, got {came}."
             )
         return network
 
@@ -288,10 +289,15 @@ class NeuralModel(GenerativeModel):
 
     def _restore(self, state: Tree) -> None:
         self.network_size_ = state["network_size"]
-        with torch.random.fork_rng(devices=[]):
-            networks = self.build()
         weights = {k: torch.from_numpy(np.array(v)) for k, v in state["networks"].items()}
-        networks.load_state_dict(weights)
+        for name, value in weights.items():
+            if not bool(torch.isfinite(value).all()):
+                raise ArtifactError(f"The weights {shown(name)} hold NaN or infinity.")
+        # On no device: what a manifest asks for is compared with the file before it is allocated.
+        own = isinstance(self.network, nn.Module)
+        with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
+            networks = self.build()
+        networks.load_state_dict(weights, assign=not own)
         self.networks_ = networks.to(self._device()).eval().requires_grad_(False)
         self.n_parameters_ = sum(p.numel() for p in networks.parameters())
         self.history_, self.interrupted_ = state["history"], False

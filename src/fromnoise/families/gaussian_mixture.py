@@ -33,7 +33,7 @@ from torch import Tensor
 
 from fromnoise.base import BLOCK, GenerativeModel
 from fromnoise.data import Encoded
-from fromnoise.errors import DataError, shown
+from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.persistence import Tree
 from fromnoise.training import Budget, Clock, Interrupts, numpy_rng, torch_rng
 
@@ -570,6 +570,9 @@ class GaussianMixture(GenerativeModel):
     def _restore(self, state: Tree) -> None:
         state, self.interrupted_ = dict(state), False
         parts = {name: torch.from_numpy(state.pop(name)) for name in _Mixture.TENSORS}
+        for name in ("means", "scale"):
+            if not bool(torch.isfinite(parts[name]).all()):
+                raise ArtifactError(f"The {name} hold NaN or infinity.")
         tables = tuple(torch.from_numpy(table) for table in state.pop("tables"))
         self.mixture_ = _Mixture(kind=state.pop("kind"), tables=tables, **parts)
         for name, value in state.items():
