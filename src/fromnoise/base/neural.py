@@ -6,7 +6,7 @@ batches in model space, what the engine needs, and networks evaluated in padded 
 fixed size, so that the result of a row does not depend on the rows beside it.
 """
 
-__all__ = ["NeuralModel"]
+__all__ = ["NeuralModel", "TrainingRows"]
 
 import copy
 import math
@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -50,7 +50,8 @@ class NeuralModel(GenerativeModel):
     r"""Base of the families that train networks.
 
     Args:
-        network: A size, or a module of your own (a deep copy of it is trained).
+        network: A size, or modules of your own (deep copies of them are trained): one, or a
+            pair for a family that has two.
         batch_size: Rows a step; ``"auto"`` is 256 for vectors and tables, 64 for images.
         learning_rate: Peak learning rate; ``"auto"`` is a function of the network's size.
         ema: Decay of the averaged weights a step; ``"auto"`` grows with the steps taken.
@@ -61,7 +62,9 @@ class NeuralModel(GenerativeModel):
         callbacks: Called with every :class:`fromnoise.training.Record`.
     """
 
-    network: Literal["auto", "small", "medium", "large"] | nn.Module = "auto"
+    network: (
+        Literal["auto", "small", "medium", "large"] | nn.Module | tuple[nn.Module, nn.Module]
+    ) = "auto"
     batch_size: int | Literal["auto"] = "auto"
     learning_rate: float | Literal["auto"] = "auto"
     ema: float | Literal["auto"] = "auto"
@@ -96,14 +99,33 @@ class NeuralModel(GenerativeModel):
         r"""Return what the losses want of packed rows x; runs one batch ahead, in a thread."""
         return (x,)
 
+    @torch.no_grad()
+    def validate(
+        self, objectives: list[Objective], rows: "TrainingRows", settings: Settings
+    ) -> float:
+        r"""Return the mean loss of the first player over held-out rows.
+
+        Rows, noise and times are the same at every call.
+        """
+        size = min(settings.batch_size, len(rows))
+        total, batches = 0.0, max(1, min(len(rows), _CHECK_ROWS) // size, _CHECK_DRAWS // size)
+        for k in range(batches):
+            index = np.arange(k * size, (k + 1) * size) % len(rows)
+            x, y = rows.take(index, numpy_rng(settings.seed, _CHECK, k))
+            batch = self.prepare(x, y, torch_rng(settings.seed, _CHECK, k))
+            moved = tuple(part.to(settings.device) for part in batch)
+            y = None if y is None else y.to(settings.device)
+            generator = torch_rng(settings.seed, _CHECK, k, device=settings.device)
+            total += objectives[0].loss(moved, y, 1.0, generator).item()
+        return total / batches
+
     # --- arguments ----------------------------------------------------------------------------
+
+    _pair: ClassVar[tuple[str, str] | None] = None  # what the two networks of a family are called
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if not isinstance(self.network, str | nn.Module):
-            raise ValueError(
-                f"network must be a size or a torch.nn.Module, got {type(self.network).__name__}."
-            )
+        self._check_network()
         for name, low in (("batch_size", 1), ("learning_rate", 0.0)):
             value = getattr(self, name)
             kinds = (int, np.integer) if name == "batch_size" else (int, float, np.number)
@@ -115,6 +137,21 @@ class NeuralModel(GenerativeModel):
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction must lie in [0, 1), got {self.validation_fraction!r}."
+            )
+
+    def _check_network(self) -> None:
+        if isinstance(self.network, str):
+            return
+        if self._pair is None:
+            if not isinstance(self.network, nn.Module):
+                raise ValueError(
+                    "network must be a size or a torch.nn.Module, got"
+                    f" {type(self.network).__name__}."
+                )
+        elif not _is_pair(self.network):
+            raise ValueError(
+                f"network must be a size or a pair of torch.nn.Module ({', '.join(self._pair)}),"
+                f" got {type(self.network).__name__}."
             )
 
     def _device(self) -> str:
@@ -161,10 +198,8 @@ class NeuralModel(GenerativeModel):
             raise DataError("Every column is constant; there is no distribution to learn.")
         training = np.setdiff1d(np.arange(data.n_rows(X)), self._held_out)
         self.network_size_ = self._size(len(training))
-        rows = _TrainingRows(X, self.encoding_, y, training)
-        check = (
-            _TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
-        )
+        rows = TrainingRows(X, self.encoding_, y, training)
+        check = TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
         born = time.monotonic()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_of(seed, _INIT) % 2**63)
@@ -176,8 +211,8 @@ class NeuralModel(GenerativeModel):
 
     def _train(
         self,
-        rows: "_TrainingRows",
-        check: "_TrainingRows",
+        rows: "TrainingRows",
+        check: "TrainingRows",
         budget: Budget,
         seed: int,
         born: float,
@@ -197,7 +232,7 @@ class NeuralModel(GenerativeModel):
                 clock,
                 settings,
                 prepare=self.prepare,
-                validate=lambda: self._validation_loss(objectives[0], check, settings),
+                validate=lambda: self._validated(objectives, check, settings),
                 callbacks=[*self.callbacks, *([bar] if bar else [])],
             )
         self.networks_.eval().requires_grad_(False)
@@ -213,24 +248,13 @@ class NeuralModel(GenerativeModel):
         size = size if self.batch_size == "auto" else self.batch_size
         return Budget(defaults.auto_steps(self.networks_, n, min(size, n)), "steps")
 
-    @torch.no_grad()
-    def _validation_loss(
-        self, objective: Objective, rows: "_TrainingRows", settings: Settings
+    def _validated(
+        self, objectives: list[Objective], rows: "TrainingRows", settings: Settings
     ) -> float:
-        r"""Mean loss over held-out rows; rows, noise and times are the same at every call."""
         self.networks_.eval()
-        size = min(settings.batch_size, len(rows))
-        total, batches = 0.0, max(1, min(len(rows), _CHECK_ROWS) // size, _CHECK_DRAWS // size)
-        for k in range(batches):
-            index = np.arange(k * size, (k + 1) * size) % len(rows)
-            x, y = rows.take(index, numpy_rng(settings.seed, _CHECK, k))
-            batch = self.prepare(x, y, torch_rng(settings.seed, _CHECK, k))
-            moved = tuple(part.to(settings.device) for part in batch)
-            y = None if y is None else y.to(settings.device)
-            generator = torch_rng(settings.seed, _CHECK, k, device=settings.device)
-            total += objective.loss(moved, y, 1.0, generator).item()
+        value = self.validate(objectives, rows, settings)
         self.networks_.train()
-        return total / batches
+        return value
 
     # --- evaluation ---------------------------------------------------------------------------
 
@@ -240,20 +264,23 @@ class NeuralModel(GenerativeModel):
 
     def _in_blocks(
         self,
-        function: Callable[[Tensor, Tensor | None], Tensor],
+        function: Callable[..., Tensor],
         x: np.ndarray,
         y: np.ndarray | None,
+        *more: np.ndarray,
     ) -> np.ndarray:
-        r"""Evaluate ``function`` on rows in blocks of one size; the last one is padded."""
+        r"""Evaluate ``function(x, y, *more)`` in blocks of one size; the last one is padded."""
         size = defaults.evaluation_rows(self.encoding_.model_shape)
         results = []
         for start in range(0, len(x), size):
-            part = _padded(x[start : start + size], size)
-            label = None if y is None else _padded(y[start : start + size], size)
-            result = function(
-                torch.from_numpy(part).to(self._device()),
-                None if label is None else _label_tensor(label).to(self._device()),
+            part, *others = (
+                torch.from_numpy(_padded(rows[start : start + size], size)).to(self._device())
+                for rows in (x, *more)
             )
+            label = None
+            if y is not None:
+                label = _label_tensor(_padded(y[start : start + size], size)).to(self._device())
+            result = function(part, label, *others)
             results.append(result[: len(x) - start].cpu().numpy())
         return np.concatenate(results)
 
@@ -264,11 +291,17 @@ class NeuralModel(GenerativeModel):
     ) -> nn.Module:
         r"""Return a deep copy of the user's module, once its shapes are known to meet."""
         network = copy.deepcopy(network)
-        with torch.no_grad():
-            result = network(*example)
+        shapes = ", ".join(str(tuple(part.shape)) for part in example)
+        try:
+            with torch.no_grad():
+                result = network(*example)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise DataError(
+                f"network cannot be called with shapes {shapes}: {error} It must return"
+                f" {(len(example[0]), *out)}."
+            ) from error
         if not isinstance(result, Tensor) or result.shape[1:] != out:
             came = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            shapes = ", ".join(str(tuple(part.shape)) for part in example)
             raise DataError(
                 f"network, called with shapes {shapes}, must return the shape"
                 f" {(len(example[0]), *out)}, got {came}."
@@ -294,7 +327,7 @@ class NeuralModel(GenerativeModel):
             if not bool(torch.isfinite(value).all()):
                 raise ArtifactError(f"The weights {shown(name)} hold NaN or infinity.")
         # On no device: what a manifest asks for is compared with the file before it is allocated.
-        own = isinstance(self.network, nn.Module)
+        own = not isinstance(self.network, str)
         with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
             networks = self.build()
         networks.load_state_dict(weights, assign=not own)
@@ -304,7 +337,12 @@ class NeuralModel(GenerativeModel):
         self.n_steps_, self.fit_seconds_ = state["n_steps"], state["fit_seconds"]
 
 
-class _TrainingRows:
+def _is_pair(network: Any) -> bool:
+    pair = isinstance(network, tuple) and len(network) == 2
+    return pair and all(isinstance(part, nn.Module) for part in network)
+
+
+class TrainingRows:
     r"""Rows in model space: vectors and tables encoded once, images as they are drawn."""
 
     def __init__(
@@ -317,6 +355,7 @@ class _TrainingRows:
         return len(self.index)
 
     def take(self, index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor | None]:
+        r"""Return packed rows, integers spread by noise from ``rng``, and their conditions."""
         rows = self.index[index]
         if self.encoded is None:
             encoded = self.encoding.encode(data.take(self.X, rows))

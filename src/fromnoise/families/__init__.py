@@ -49,13 +49,15 @@ def make(name: str, **arguments: Any) -> GenerativeModel:
     return FAMILIES[family](**{**preset, **arguments})
 
 
-def load(path: str | Path, *, network: nn.Module | None = None) -> GenerativeModel:
+def load(
+    path: str | Path, *, network: nn.Module | tuple[nn.Module, nn.Module] | None = None
+) -> GenerativeModel:
     r"""Load a model that ``save`` wrote.
 
     Args:
         path: The folder.
-        network: For a model that was fitted with a module of your own: a module of the same
-            shapes. Code is never stored with a model.
+        network: For a model that was fitted with modules of your own: one of the same shapes, or
+            a pair. Code is never stored with a model.
 
     Returns:
         The fitted model.
@@ -85,18 +87,24 @@ def load(path: str | Path, *, network: nn.Module | None = None) -> GenerativeMod
 
 
 def _arguments(
-    family: type[GenerativeModel], saved: Tree, network: nn.Module | None, path: str | Path
+    family: type[GenerativeModel],
+    saved: Tree,
+    network: nn.Module | tuple[nn.Module, nn.Module] | None,
+    path: str | Path,
 ) -> Tree:
     known = family._get_param_names()
     strange = sorted(saved.keys() - set(known))
     if strange:
         raise ArtifactError(f"{path} names arguments that {family.__name__} lacks: {strange}.")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    own = isinstance(saved.get("network"), dict)
-    if own and network is None:
+    modules = saved.get("network")
+    modules = [modules] if isinstance(modules, dict) else modules
+    own = isinstance(modules, list)
+    if isinstance(modules, list) and network is None:
+        names = ", ".join(str(module["class"]) for module in modules)
         raise ArtifactError(
-            f"{path} was fitted with a module of your own, {saved['network'].get('class')!r}."
-            " Pass one of the same shapes: load(path, network=module)."
+            f"{path} was fitted with modules of your own ({names})."
+            " Pass some of the same shapes: load(path, network=module)."
         )
     if own:
         arguments["network"] = network
