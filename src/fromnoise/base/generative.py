@@ -481,4 +481,6 @@ def _stored(value: Any) -> Any:
         return value.item()
     if hasattr(value, "__array__"):
         return np.asarray(value)
+    if isinstance(value, GenerativeModel):
+        return {"family": value.family, "arguments": value._saved_arguments()}
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}"}

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fromnoise import data
 from fromnoise.base.generative import BLOCK, GenerativeModel
-from fromnoise.data import Encoded, Encoding
+from fromnoise.data import Condition, Encoded, Encoding
 from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.networks import defaults
 from fromnoise.persistence import Tree
@@ -153,6 +153,12 @@ class NeuralModel(GenerativeModel):
                 f"network must be a size or a pair of torch.nn.Module ({', '.join(self._pair)}),"
                 f" got {type(self.network).__name__}."
             )
+
+    def _example(self, condition: Condition) -> Tensor:
+        r"""Return labels of two rows, to try a network with."""
+        if condition.n_classes:
+            return torch.zeros(2, dtype=torch.int64)
+        return torch.zeros(2, condition.width)
 
     def _device(self) -> str:
         if self.device != "auto":
@@ -287,7 +293,11 @@ class NeuralModel(GenerativeModel):
     # --- networks -----------------------------------------------------------------------------
 
     def _own_network(
-        self, network: nn.Module, *example: Tensor, out: tuple[int, ...]
+        self,
+        network: nn.Module,
+        *example: Tensor,
+        out: tuple[int, ...],
+        name: str = "network",
     ) -> nn.Module:
         r"""Return a deep copy of the user's module, once its shapes are known to meet."""
         network = copy.deepcopy(network)
@@ -297,13 +307,13 @@ class NeuralModel(GenerativeModel):
                 result = network(*example)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise DataError(
-                f"network cannot be called with shapes {shapes}: {error} It must return"
+                f"{name} cannot be called with shapes {shapes}: {error} It must return"
                 f" {(len(example[0]), *out)}."
             ) from error
         if not isinstance(result, Tensor) or result.shape[1:] != out:
             came = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise DataError(
-                f"network, called with shapes {shapes}, must return the shape"
+                f"{name}, called with shapes {shapes}, must return the shape"
                 f" {(len(example[0]), *out)}, got {came}."
             )
         return network

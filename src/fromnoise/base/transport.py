@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fromnoise.base.neural import NeuralModel
-from fromnoise.data import Condition, Encoded
+from fromnoise.data import Encoded
 from fromnoise.networks import Moments, default_network, null_condition
 from fromnoise.persistence import Tree
 from fromnoise.transport.guidance import guided
@@ -123,11 +123,6 @@ class TransportModel(NeuralModel):
                 f" dimensions; the data has {width}. GaussianMixture has one for any width."
             )
         return super()._cannot(name)
-
-    def _example(self, condition: Condition) -> Tensor:
-        if condition.n_classes:
-            return torch.zeros(2, dtype=torch.int64)
-        return torch.zeros(2, condition.width)
 
     def _hidden(self, y: Tensor | None, generator: torch.Generator) -> Tensor | None:
         r"""Hide the label of some rows, as classifier-free guidance asks of training."""

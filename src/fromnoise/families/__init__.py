@@ -17,6 +17,7 @@ from fromnoise.families.flow_matching import FlowMatching
 from fromnoise.families.gaussian_mixture import GaussianMixture
 from fromnoise.persistence import Tree, read_bundle
 
+Network = nn.Module | tuple[nn.Module, nn.Module]
 FAMILIES: Mapping[str, type[GenerativeModel]] = {
     family.family: family for family in (GaussianMixture, FlowMatching)
 }
@@ -31,7 +32,8 @@ def make(name: str, **arguments: Any) -> GenerativeModel:
 
     Args:
         name: For instance ``"gmm"``, ``"flow"`` or ``"ot-cfm"``.
-        **arguments: Arguments of the family; they go before those of the preset.
+        **arguments: Arguments of the family; they go before those of the preset. A ``prior``
+            may be a name too.
 
     Returns:
         The estimator, not fitted.
@@ -46,12 +48,13 @@ def make(name: str, **arguments: Any) -> GenerativeModel:
     if name not in PRESETS:
         raise ValueError(f"There is no family {name!r}.{did_you_mean(name, PRESETS)}")
     family, preset = PRESETS[name]
-    return FAMILIES[family](**{**preset, **arguments})
+    chosen = {**preset, **arguments}
+    if isinstance(prior := chosen.get("prior"), str) and prior in PRESETS:
+        chosen["prior"] = make(prior)
+    return FAMILIES[family](**chosen)
 
 
-def load(
-    path: str | Path, *, network: nn.Module | tuple[nn.Module, nn.Module] | None = None
-) -> GenerativeModel:
+def load(path: str | Path, *, network: Network | None = None) -> GenerativeModel:
     r"""Load a model that ``save`` wrote.
 
     Args:
@@ -75,9 +78,7 @@ def load(
     """
     tree = read_bundle(path, finite=False)
     try:
-        family = FAMILIES[tree["family"]]
-        arguments = _arguments(family, tree["arguments"], network, path)
-        return family._from_tree(tree, arguments)
+        return _model(tree, network, path)
     except ArtifactError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
@@ -86,10 +87,18 @@ def load(
         ) from error
 
 
+def _model(tree: Tree, network: Network | None, path: str | Path) -> GenerativeModel:
+    family = FAMILIES[tree["family"]]
+    arguments = _arguments(family, tree["arguments"], network, path)
+    if tree["learnt"].get("prior") is not None:
+        tree["learnt"]["prior"] = _model(tree["learnt"]["prior"], None, path)
+    return family._from_tree(tree, arguments)
+
+
 def _arguments(
     family: type[GenerativeModel],
     saved: Tree,
-    network: nn.Module | tuple[nn.Module, nn.Module] | None,
+    network: Network | None,
     path: str | Path,
 ) -> Tree:
     known = family._get_param_names()
@@ -97,6 +106,9 @@ def _arguments(
     if strange:
         raise ArtifactError(f"{path} names arguments that {family.__name__} lacks: {strange}.")
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    if isinstance(saved.get("prior"), dict):
+        prior = FAMILIES[saved["prior"]["family"]]
+        arguments["prior"] = prior(**_arguments(prior, saved["prior"]["arguments"], None, path))
     modules = saved.get("network")
     modules = [modules] if isinstance(modules, dict) else modules
     own = isinstance(modules, list)

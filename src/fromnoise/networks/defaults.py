@@ -19,6 +19,9 @@ rows of a padded block in evaluation, :func:`evaluation_rows`.
 __all__ = [
     "NETWORK_SIZES",
     "auto_steps",
+    "default_decoder",
+    "default_encoder",
+    "default_latent_dim",
     "default_network",
     "default_size",
     "evaluation_rows",
@@ -92,6 +95,67 @@ def default_network(
         heads=heads,
         condition=_embedding(n_classes, n_columns, width),
     )
+
+
+def default_latent_dim(shape: tuple[int, ...]) -> int:
+    r"""Return the length of a code: half the columns, at most 32; a pixel in four for images.
+
+    Example:
+        >>> [default_latent_dim(shape) for shape in ((5,), (1, 8, 8), (1, 28, 28))]
+        [3, 16, 32]
+    """
+    share = 2 if len(shape) == 1 else 4
+    return min(32, max(1, -(-math.prod(shape) // share)))
+
+
+def default_encoder(shape: tuple[int, ...], size: Size, n_out: int) -> nn.Module:
+    r"""Return a network from rows ``(n, *shape)`` to ``(n, n_out)``.
+
+    Args:
+        shape: Of one row.
+        size: A row of the table above.
+        n_out: Numbers a row.
+
+    Returns:
+        A module called as ``(x)``.
+
+    Example:
+        >>> import torch
+        >>> default_encoder((1, 8, 8), "small", 6)(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 6])
+    """
+    width, depth = _MLP[size]
+    return ResidualMLP(math.prod(shape), n_out, width=2 * width, depth=depth)
+
+
+def default_decoder(
+    n_in: int,
+    shape: tuple[int, ...],
+    size: Size,
+    *,
+    n_classes: int = 0,
+    n_columns: int = 0,
+) -> nn.Module:
+    r"""Return a network from codes ``(n, n_in)`` to ``(n, *shape)``.
+
+    Args:
+        n_in: Length of a code.
+        shape: Of what is returned for a row.
+        size: A row of the table above.
+        n_classes: Number of classes of y; 0 if y is not classes.
+        n_columns: Columns of a continuous y; 0 if y is not continuous.
+
+    Returns:
+        A module called as ``(z)``, with y appended when conditional.
+
+    Example:
+        >>> import torch
+        >>> default_decoder(6, (1, 8, 8), "small")(torch.zeros(2, 6)).shape
+        torch.Size([2, 1, 8, 8])
+    """
+    width, depth = _MLP[size]
+    condition = _embedding(n_classes, n_columns, 2 * width)
+    return ResidualMLP(n_in, shape, width=2 * width, depth=depth, condition=condition)
 
 
 def patch_size(height: int, width: int) -> int:

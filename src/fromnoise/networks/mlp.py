@@ -6,17 +6,21 @@ zero, so the network deepens as it learns; so does the last layer, so it begins 
 
 __all__ = ["ResidualMLP"]
 
+import math
+
 from torch import Tensor, nn
 
 from fromnoise.networks.layers import ConditionEmbedding, TimeEmbedding, Zero
 
 
 class ResidualMLP(nn.Module):
-    r"""Maps ``(n, n_in)``, a time and a condition to ``(n, n_out)``; images keep their shape.
+    r"""Maps rows, and a time and a condition where it has them, to ``(n, n_out)``.
+
+    It is called as ``(x)``, ``(x, t)``, ``(x, y)`` or ``(x, t, y)``; x is flattened.
 
     Args:
-        n_in: Columns that come in.
-        n_out: Columns that go out.
+        n_in: Numbers a row that come in.
+        n_out: Columns that go out, or the shape of a row that goes out.
         width: Width of the residual stream.
         depth: Number of residual blocks.
         timed: Whether ``forward`` takes a time.
@@ -32,7 +36,7 @@ class ResidualMLP(nn.Module):
     def __init__(
         self,
         n_in: int,
-        n_out: int,
+        n_out: int | tuple[int, ...],
         *,
         width: int,
         depth: int,
@@ -47,22 +51,21 @@ class ResidualMLP(nn.Module):
         self.wide = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
         self.back = nn.ModuleList(Zero(2 * width, width) for _ in range(depth))
         self.shift = nn.Linear(width, 2 * width * depth) if timed or condition else None
-        self.last = Zero(width, n_out)
+        self.shape = n_out if isinstance(n_out, tuple) else (n_out,)
+        self.last = Zero(width, math.prod(self.shape))
 
-    def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         h = self.first(x.flatten(1))
-        shifts = self._shifts(t, y)
+        shifts = self._shifts(*given)
         for i, (norm, wide, back) in enumerate(zip(self.norms, self.wide, self.back, strict=True)):
             inner = wide(norm(h))
             h = h + back(nn.functional.silu(inner if shifts is None else inner + shifts[i]))
-        out = self.last(h)
-        return out if x.ndim == 2 else out.reshape(x.shape)
+        return self.last(h).reshape(len(x), *self.shape)
 
-    def _shifts(self, t: Tensor | None, y: Tensor | None) -> tuple[Tensor, ...] | None:
+    def _shifts(self, *given: Tensor) -> tuple[Tensor, ...] | None:
+        embeddings = [part for part in (self.time, self.condition) if part is not None]
         if self.shift is None:
             return None
-        e = self.time(t) if self.time is not None else 0
-        if self.condition is not None:
-            e = e + self.condition(y)
+        e = sum(part(value) for part, value in zip(embeddings, given, strict=True))
         shifts: tuple[Tensor, ...] = self.shift(e).chunk(len(self.norms), dim=1)
         return shifts
