@@ -183,11 +183,13 @@ class ImageEncoding(Encoding):
 
     def encode(self, X: Array) -> Encoded:
         r"""Return pixels in [-1, 1], float32 ``(n, C, H, W)``; missing ones are 0."""
-        values = (np.asarray(X, np.float64) - self._middle) / self._half
+        # float32 holds every 8-bit pixel exactly; other pixels may sit on a large offset.
+        values: Array = np.asarray(X, np.float32 if X.dtype == np.uint8 else np.float64)
+        values = (values - values.dtype.type(self._middle)) / values.dtype.type(self._half)
         if self.layout == "last":
             values = np.moveaxis(values, -1, 1)
-        values = np.nan_to_num(values.reshape(len(values), *self.size), copy=False)
-        return self._encoded(values)
+        values = values.reshape(len(values), *self.size)
+        return self._encoded(np.nan_to_num(values, copy=False) if self.is_continuous else values)
 
     def decode(self, encoded: Encoded) -> Any:
         r"""Return images in the container, dtype, layout and range given to fit."""
@@ -201,8 +203,11 @@ class ImageEncoding(Encoding):
         r"""Add U(-1/2, 1/2) in units of integer pixels."""
         if self.is_continuous:
             return encoded
-        noise = rng.random(encoded.values.shape, dtype=np.float32) - np.float32(0.5)
-        return self._encoded(encoded.values + noise / np.float32(self._half))
+        noise = rng.random(encoded.values.shape, dtype=np.float32)
+        noise -= np.float32(0.5)
+        noise /= np.float32(self._half)
+        noise += encoded.values
+        return self._encoded(noise)
 
     def pack(self, encoded: Encoded, rng: np.random.Generator | None = None) -> Array:
         r"""Return the values, dequantised if ``rng`` is given."""
@@ -214,7 +219,7 @@ class ImageEncoding(Encoding):
 
     def _encoded(self, values: Array) -> Encoded:
         codes = np.zeros((len(values), 0), np.int64)
-        return Encoded(values.astype(np.float32), codes, self.observed(codes))
+        return Encoded(values.astype(np.float32, copy=False), codes, self.observed(codes))
 
     def observed(self, codes: Array) -> Array:
         r"""Return all True, ``(1, 1, 1, 1)``: a pixel is never missing."""
