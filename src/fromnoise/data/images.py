@@ -184,8 +184,9 @@ class ImageEncoding(Encoding):
     def encode(self, X: Array) -> Encoded:
         r"""Return pixels in [-1, 1], float32 ``(n, C, H, W)``; missing ones are 0."""
         # float32 holds every 8-bit pixel exactly; other pixels may sit on a large offset.
-        values: Array = np.asarray(X, np.float32 if X.dtype == np.uint8 else np.float64)
-        values = (values - values.dtype.type(self._middle)) / values.dtype.type(self._half)
+        values: Array = np.array(X, np.float32 if X.dtype == np.uint8 else np.float64)
+        values -= self._middle
+        values /= self._half
         if self.layout == "last":
             values = np.moveaxis(values, -1, 1)
         values = values.reshape(len(values), *self.size)
@@ -200,12 +201,14 @@ class ImageEncoding(Encoding):
         return restore(x.reshape(len(x), *self._row), self.dtype, self.container)
 
     def dequantise(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
-        r"""Add U(-1/2, 1/2) in units of integer pixels."""
+        r"""Add U(-1/2, 1/2) in units of integer pixels, in steps of 1/256."""
         if self.is_continuous:
             return encoded
-        noise = rng.random(encoded.values.shape, dtype=np.float32)
-        noise -= np.float32(0.5)
-        noise /= np.float32(self._half)
+        shape = encoded.values.shape
+        steps = np.frombuffer(rng.bytes(encoded.values.size), np.uint8).reshape(shape)
+        noise = steps.astype(np.float32)
+        noise -= 127.5
+        noise /= 256 * self._half
         noise += encoded.values
         return self._encoded(noise)
 
