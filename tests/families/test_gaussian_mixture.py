@@ -13,7 +13,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Reference
 
 import fromnoise as fn
-from fromnoise.families import gaussian_mixture as module
+from fromnoise.mixture import em, products
+from fromnoise.mixture import rows as blocks_of_rows
 
 KINDS = ("full", "tied", "diag", "spherical")
 
@@ -400,7 +401,7 @@ def test_labels_are_drawn_as_often_as_they_weigh() -> None:
 
 
 def test_a_fit_without_one_iteration_can_be_saved(tmp_path: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(module.Clock, "elapsed", lambda self: 1.0)
+    monkeypatch.setattr(em.Clock, "elapsed", lambda self: 1.0)
     model = fn.GaussianMixture(n_components=2, budget="0.5s", random_state=0).fit(clusters())
     assert "first iteration" in model.status_reason_
     assert fn.load(model.save(tmp_path / "run")).n_iter_ == 0
@@ -434,7 +435,7 @@ def test_a_budget_in_steps_is_a_number_of_iterations() -> None:
 
 def test_a_spent_budget_keeps_the_last_complete_iteration(monkeypatch: Any) -> None:
     clock = iter(range(10**6))
-    monkeypatch.setattr(module.Clock, "elapsed", lambda self: float(next(clock)))
+    monkeypatch.setattr(em.Clock, "elapsed", lambda self: float(next(clock)))
     model = fn.GaussianMixture(n_components=3, tol=0.0, budget="11s", random_state=0)
     model.fit(clusters())
     assert 1 <= model.n_steps_ <= 11
@@ -443,14 +444,14 @@ def test_a_spent_budget_keeps_the_last_complete_iteration(monkeypatch: Any) -> N
 
 def test_ctrl_c_keeps_the_last_complete_iteration(monkeypatch: Any) -> None:
     steps = iter(range(10**6))
-    inner = module._maximisation
+    inner = em.maximisation
 
     def interrupted(*args: Any) -> Any:
-        if next(steps) == 4:  # the start, and three iterations
+        if next(steps) == 3:  # after three iterations
             signal.raise_signal(signal.SIGINT)
         return inner(*args)
 
-    monkeypatch.setattr(module, "_maximisation", interrupted)
+    monkeypatch.setattr(em, "maximisation", interrupted)
     model = fn.GaussianMixture(n_components=3, tol=0.0, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         model.fit(clusters())
@@ -462,7 +463,9 @@ def test_ctrl_c_keeps_the_last_complete_iteration(monkeypatch: Any) -> None:
 def test_blocks_of_rows_do_not_change_the_fit(monkeypatch: Any) -> None:
     X = clusters(500, 3)
     whole = quiet(fn.GaussianMixture(**start(X, "full")), X)
-    monkeypatch.setattr(module, "_NUMBERS", 100)
+    monkeypatch.setattr(blocks_of_rows, "NUMBERS", 100)
+    monkeypatch.setattr(products, "_FEWEST_ROWS", 7)
+    monkeypatch.setattr(products, "_BLOCK_NUMBERS", 100)
     blocks = quiet(fn.GaussianMixture(**start(X, "full")), X)
     np.testing.assert_allclose(whole.means_, blocks.means_, rtol=1e-10)
     np.testing.assert_allclose(whole.score_samples(X), blocks.score_samples(X), rtol=1e-10)
