@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 import fromnoise as fn
-from fromnoise.transport.solvers import SOLVERS, integrate
+from fromnoise.transport.solvers import RUNGE_KUTTA, integrate
 
 IMAGES = Path(__file__).parent / "images"
 INK, DATA, NOISE = "#777777", "#2f6fde", "#b8bec9"
@@ -49,7 +49,7 @@ def flow_matching(X: np.ndarray) -> None:
     with torch.no_grad():
         for start in np.linspace(0, 1, 21)[:-1]:
             times = torch.linspace(start, start + 0.05, 3)
-            z = integrate(lambda x, t: model.velocity(x, t, None), z, times, SOLVERS["rk4"])
+            z = integrate(lambda x, t: model.velocity(x, t, None), z, times, RUNGE_KUTTA["rk4"])
             paths.append(model.moments.restore(z))
     steps = torch.stack(paths).numpy()  # (21, n, 2)
     for axis, i in zip(axes, (0, 10, 15, 20), strict=False):

@@ -12,6 +12,15 @@ from fromnoise import families
 
 TINY = {
     "gmm": {"n_components": 2, "max_iter": 5, "tol": 1.0},
+    "autoencoder": {
+        "budget": "20 steps",
+        "network": "small",
+        "latent_dim": 2,
+        "prior": families.GaussianMixture(n_components=2, max_iter=5, tol=1.0),
+    },
+    "diffusion": {"budget": "20 steps", "network": "small", "steps": 3},
+    "vae": {"budget": "20 steps", "network": "small", "latent_dim": 2, "n_importance_score": 7},
+    "gan": {"budget": "20 steps", "network": "small"},
     "flow": {"budget": "20 steps", "network": "small", "steps": 3},
 }
 N = 80

@@ -60,6 +60,8 @@ def home(tmp_path_factory):
     small = {"n_components": 1, "random_state": 0}
     fn.GaussianMixture(**small).fit(table.X, table.y).save(folder / "table")
     fn.GaussianMixture(**small).fit(np.load(folder / "v.npy")).save(folder / "vectors")
+    bare = fn.AutoEncoder(latent_dim=2, network="small", budget="2 steps", random_state=0)
+    bare.fit(np.load(folder / "v.npy")).save(folder / "codes")
     images = fn.data.load(folder / "imgs")
     fn.GaussianMixture(**small).fit(images.X, images.y).save(folder / "images")
     return folder
@@ -76,6 +78,10 @@ MISTAKES = {
     "flag": ("fit gmm mixed.csv --out NEW --budgt 5s", 2, "--budget"),
     "value": ("fit flow mixed.csv --out NEW --network smal", 2, 'Did you mean "small"'),
     "number": ("fit gmm mixed.csv --out NEW --n-components few", 2, "few"),
+    "prior": ("fit autoencoder v.npy --out NEW --prior gm", 2, 'Did you mean "gmm"'),
+    "prior of a vae": ("fit vae v.npy --out NEW --prior vam", 2, 'Did you mean "vamp"'),
+    "half a pair": ("fit flow v.npy --out NEW --guidance-interval 0.1", 2, "guidance-interval"),
+    "does not sample": ("sample codes -n 3", 65, "prior"),
     "budget": ("fit gmm mixed.csv --out NEW --budget 5x", 2, "90s"),
     "no out": ("fit gmm mixed.csv", 2, "--out"),
     "no source": ("fit gmm --out NEW", 2, "source"),
@@ -265,6 +271,62 @@ def test_help_of_a_family_comes_from_its_docstring(capsys):
     assert "--means-init" not in out  # arrays are for Python
 
 
+def test_the_families_are_listed_and_how_to_see_their_flags(capsys):
+    assert main(["fit", "--help"]) == 0
+    out = capsys.readouterr().out
+    listed = set(out.partition("Families:")[2].partition("Flags and")[0].replace(",", " ")
+                 .replace(".", " ").split())  # fmt: skip
+    assert listed - {"Presets:"} == set(fn.families.PRESETS)
+    assert "fromnoise fit FAMILY --help" in out
+
+
+def described(family, capsys):
+    assert main(["fit", family, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return " ".join(" ".join(line.strip("│╭╰─╮╯ ") for line in lines).split())
+
+
+def test_help_of_a_family_says_its_defaults(capsys):
+    flow = described("flow", capsys)
+    assert "--steps INT Steps of the solver" in flow and "[default: 20]" in flow
+    assert "[default: 0.0 1.0]" in flow and "--empty" not in flow
+    assert "--callbacks" not in flow
+    # Those of a preset are its own.
+    assert "[default: optimal-transport]" in described("ot-cfm", capsys)
+    assert "[default: optimal-transport]" not in flow
+
+
+def test_help_of_a_prior_lists_what_samples(capsys):
+    text = described("autoencoder", capsys).partition("--prior ")[2]
+    choices = text.partition("[choices: ")[2].partition("]")[0].split(", ")
+    assert {"gmm", "flow", "latent-flow"} <= set(choices) and "autoencoder" not in choices
+    assert "[default: flow]" in described("latent-flow", capsys)
+    assert "[choices: normal, vamp, gmm" in described("vae", capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "argument", "value"),
+    [
+        ("autoencoder --prior gmm --latent-dim 2", "prior", "GaussianMixture()"),
+        ("vae --prior normal --latent-dim 2", "prior", "normal"),
+        ("vae --observation-noise auto", "observation_noise", "auto"),
+        ("vae --no-observation-noise", "observation_noise", False),
+        ("flow --guidance-interval 0.25 0.75", "guidance_interval", [0.25, 0.75]),
+        ("flow --learning-rate 0.01", "learning_rate", 0.01),
+        ("flow --learning-rate auto", "learning_rate", "auto"),
+        ("gan --truncation 2", "truncation", 2.0),
+    ],
+)
+def test_flags_take_what_the_argument_takes(home, tmp_path, capsys, words, argument, value):
+    family, *flags = words.split()
+    steps = ["--network", "small", "--budget", "20 steps", "--random-state", "0", "--quiet"]
+    run_ = str(tmp_path / "run")
+    assert main(["fit", family, str(home / "v.npy"), "--out", run_, *flags, *steps]) in (0, 70)
+    capsys.readouterr()
+    assert main(["info", run_, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["arguments"][argument] == value
+
+
 def test_score_is_one_number_a_line(home, capsys):
     assert main(["score", str(home / "vectors"), str(home / "v.npy")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -283,7 +345,7 @@ def test_score_knows_the_label_column_of_its_table(home, tmp_path, capsys):
     assert bare != given
 
 
-def test_a_diverged_fit_is_saved_and_says_70(home, tmp_path, monkeypatch):
+def test_a_diverged_fit_is_saved_and_says_why(home, tmp_path, monkeypatch, capsys):
     learn = fn.GaussianMixture._learn
 
     def diverges(self, *args):
@@ -294,6 +356,7 @@ def test_a_diverged_fit_is_saved_and_says_70(home, tmp_path, monkeypatch):
     words = ["fit", "gmm", str(home / "v.npy"), "--out", str(tmp_path / "run"), *STEPS]
     assert main(words) == 70
     assert fn.load(tmp_path / "run").status_ == "diverged"
+    assert "diverged: the loss was not finite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.npy"])
@@ -338,7 +401,7 @@ def test_compare_prints_the_verdict_or_the_report(home, tmp_path, monkeypatch, c
     assert main([*words, "--test-fraction", "0.3"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("gmm has the best c2st") and out.endswith("r/index.html\n")
-    assert "1 fits of gmm: budget 3 steps" in err
+    assert "1 fit of gmm: budget 3 steps." in err
     assert main([*words, "--test-fraction", "0.3"]) == 73
     capsys.readouterr()
     assert main([*words, "--test-fraction", "0.3", "--force", "--json"]) == 0

@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoEncoder": "fromnoise.families",
+    "Diffusion": "fromnoise.families",
+    "GAN": "fromnoise.families",
     "GaussianMixture": "fromnoise.families",
     "FlowMatching": "fromnoise.families",
+    "VAE": "fromnoise.families",
     "load": "fromnoise.families",
     "compare": "fromnoise.comparison",
     "DataError": "fromnoise.errors",
@@ -22,8 +26,12 @@ _HOMES = {
 _MODULES = ("families", "data", "metrics", "networks", "transport", "training")
 
 __all__ = [
+    "GAN",
+    "VAE",
     "ArtifactError",
+    "AutoEncoder",
     "DataError",
+    "Diffusion",
     "FlowMatching",
     "GaussianMixture",
     "__version__",
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
     from fromnoise import data, families, metrics, networks, training, transport
     from fromnoise.comparison import compare
     from fromnoise.errors import ArtifactError, DataError
-    from fromnoise.families import FlowMatching, GaussianMixture, load
+    from fromnoise.families import GAN, AutoEncoder, Diffusion, FlowMatching, GaussianMixture, VAE, load
 
 
 def __getattr__(name: str) -> Any:

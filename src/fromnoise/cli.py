@@ -114,6 +114,8 @@ def sample(
     from fromnoise.data.sinks import open_sink
 
     model: Any = fromnoise.load(run)
+    if not hasattr(model, "sample"):
+        raise DataError(_why_absent(model, "sample"))
     n = 1 if n_samples is None else n_samples
     labelled = model.condition_ is not None
     blocks = model.sample_iter(n, _label(model, y), random_state=random_state, return_y=labelled)
@@ -169,7 +171,7 @@ def info(run: str, *, as_json: Annotated[bool, Parameter(name="--json")] = False
     model: Any = fromnoise.load(run)
     facts = {
         "family": model.family,
-        "arguments": {k: v for k, v in model.get_params(deep=False).items() if _scalar(v)},
+        "arguments": _arguments(model),
         "kind": model.encoding_.kind,
         "columns": model.encoding_.feature_names or list(model.encoding_.shape),
         "conditional": model.condition_ is not None,
@@ -189,8 +191,12 @@ def info(run: str, *, as_json: Annotated[bool, Parameter(name="--json")] = False
 def fit(family: str, source: str, *, out: str) -> int:
     r"""Fit one family: fromnoise fit FAMILY SOURCE --out RUN.
 
+    Families: gmm, autoencoder, vae, gan, diffusion, flow.
+    Presets: iwae, wgan, wgan-gp, ddpm, ot-cfm, latent-flow.
+    Flags and defaults of a family: fromnoise fit FAMILY --help
+
     Args:
-        family: A name such as gmm or flow; "fromnoise fit FAMILY --help" lists its own flags.
+        family: One of the names above.
         source: A CSV, a folder of images, a .npy file, or a built-in set such as digits.
         out: Folder of the saved model.
     """
@@ -202,18 +208,7 @@ def _fit_app(name: str) -> App:
     registry = fromnoise.families
     if name not in registry.PRESETS:
         raise _Usage(f"There is no family {name!r}.{did_you_mean(name, registry.PRESETS)}")
-    family = registry.FAMILIES[registry.PRESETS[name][0]]
-    hints = {**get_type_hints(family), "random_state": int}
-    flags = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[hint | None, Parameter(help=_help(family, field.name))],
-        )
-        for field in dataclasses.fields(family)
-        if field.name != "verbose" and (hint := _flag_type(hints[field.name])) is not None
-    ]
+    flags = _flags(registry.make(name))
 
     def run(
         source: str,
@@ -258,6 +253,39 @@ _FIT_DOC = r"""Fit {name} and save the model.
     """
 
 
+def _flags(model: Any) -> list[inspect.Parameter]:
+    r"""Return the arguments of an estimator that a flag can take; those not given are None."""
+    family = type(model)
+    hints = {**get_type_hints(family), "random_state": int}
+    found = []
+    for field in dataclasses.fields(family):
+        hint = _priors(hints["prior"]) if field.name == "prior" else _flag_type(hints[field.name])
+        if field.name == "verbose" or hint is None:
+            continue
+        text = _described(family, field.name, getattr(model, field.name))
+        told = Parameter(help=text, negative_iterable=())
+        annotation: Any = Annotated[Union[hint, None], told]  # noqa: UP007 - made at run time
+        kind = inspect.Parameter.KEYWORD_ONLY
+        found.append(inspect.Parameter(field.name, kind, default=None, annotation=annotation))
+    return found
+
+
+def _priors(hint: Any) -> Any:
+    r"""Return the names that a prior may have: words of the argument's own, and what samples."""
+    registry = fromnoise.families
+    own = get_args(_flag_type(hint) or Literal[()])
+    return Literal[(*own, *(n for n in registry.PRESETS if hasattr(registry.make(n), "sample")))]
+
+
+def _described(family: type, name: str, default: Any) -> str:
+    r"""Return what a flag is for, and its default."""
+    text = _help(family, name)
+    value = getattr(default, "family", default)  # a preset may hold a model as prior
+    if isinstance(value, tuple):
+        value = " ".join(map(str, value))
+    return f"{text} [default: {value}]".lstrip() if _scalar(value) and value is not None else text
+
+
 def _fit(model: Any, source: str, out: str, force: bool, how: dict[str, Any]) -> int:
     _check_run(Path(out), force)
     read = fromnoise.data.load(source, **how)
@@ -271,7 +299,10 @@ def _fit(model: Any, source: str, out: str, force: bool, how: dict[str, Any]) ->
             logging.getLogger("fromnoise").info("What was learnt so far is saved in %s.", out)
         raise
     model.save(out, overwrite=True)
-    return OK if model.status_ == "ok" else DIVERGED
+    if model.status_ == "ok":
+        return OK
+    logging.getLogger("fromnoise").warning("%s: %s", model.status_, model.status_reason_)
+    return DIVERGED
 
 
 def _check_run(path: Path, force: bool) -> None:
@@ -408,14 +439,28 @@ def _given(values: dict[str, Any], names: str) -> dict[str, Any]:
     return {name: values[name] for name in names.split() if values[name] is not None}
 
 
+def _arguments(model: Any) -> dict[str, Any]:
+    r"""Return a model's arguments as far as they can be read: a model among them by its repr."""
+    given = {k: repr(v) if hasattr(v, "family") else v for k, v in model.get_params(False).items()}
+    return {k: v for k, v in given.items() if _scalar(v) or _scalars(v)}
+
+
 def _scalar(value: Any) -> bool:
     return value is None or isinstance(value, _SCALARS)
+
+
+def _scalars(value: Any) -> bool:
+    return isinstance(value, tuple) and value != () and all(map(_scalar, value))
 
 
 def _flag_type(hint: Any) -> Any:
     r"""Return the part of a type that a flag can take; None if there is none."""
     if hint in _SCALARS or get_origin(hint) is Literal:
         return hint
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        scalars = all(part is Ellipsis or _flag_type(part) is not None for part in parts)
+        return hint if parts and scalars else None
     if get_origin(hint) in (Union, UnionType):
         kept = [part for part in map(_flag_type, get_args(hint)) if part is not None]
         return Union[tuple(kept)] if kept else None  # noqa: UP007 - made at run time

@@ -9,15 +9,21 @@ import polars as pl
 import pytest
 import torch
 
+import fromnoise as fn
 from fromnoise.comparison.jobs import (
+    Codes,
     Job,
     Split,
     job_folder,
+    read_codes,
     read_samples,
     read_split,
+    restored_arguments,
     with_label,
+    write_codes,
     write_samples,
     write_split,
+    written_arguments,
 )
 
 FRAME = pd.DataFrame({
@@ -97,3 +103,57 @@ def test_labels_join_polars():
         "a": [1, 2],
         "b": [3, 4],
     }
+
+
+# --- arguments --------------------------------------------------------------------------------
+
+
+def through_json(arguments):
+    return restored_arguments(json.loads(json.dumps(written_arguments(arguments))))
+
+
+def test_models_among_arguments_come_back_as_models():
+    inner = fn.AutoEncoder(prior=fn.GaussianMixture(n_components=3, tol=0.5), latent_dim=2)
+    back = through_json({"prior": inner, "noise": 0.5, "interval": (0.0, 1.0), "network": None})
+    assert isinstance(back["prior"], fn.AutoEncoder) and back["prior"].latent_dim == 2
+    assert back["prior"].prior.get_params() == inner.prior.get_params()
+    assert (back["noise"], back["interval"], back["network"]) == (0.5, (0.0, 1.0), None)
+
+
+class Own(fn.GaussianMixture):
+    pass
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(2), torch.nn.Linear(1, 1), Own(), (1, np.zeros(1)), len, [1], np.float64(1)]
+)
+def test_what_cannot_be_written_down_is_not(value):
+    assert written_arguments({"a": value}) is None
+    if not isinstance(value, np.ndarray):
+        assert written_arguments({"prior": fn.AutoEncoder(prior=value)}) is None
+
+
+def test_the_seed_of_a_prior_is_the_models_around_it():
+    prior = fn.GaussianMixture(random_state=np.random.default_rng(0))
+    assert through_json({"prior": prior})["prior"].random_state is None
+
+
+# --- codes ------------------------------------------------------------------------------------
+
+
+def test_codes_come_back(tmp_path):
+    codes = Codes(9, FRAME, np.ones((3, 2)), 0.25, FRAME[:2], (4, 1), FRAME[1:], ((0, 5),), True)
+    write_codes(tmp_path / "c", codes)
+    read = read_codes(tmp_path / "c")
+    for name in ("reconstructed", "traversed", "between"):
+        expected = getattr(codes, name).reset_index(drop=True)
+        pd.testing.assert_frame_equal(getattr(read, name), expected)
+    assert np.array_equal(read.points, codes.points)
+    assert (read.size, read.explained, read.dimensions) == (9, 0.25, (4, 1))
+    assert read.ends == ((0, 5),) and read.spherical is True
+
+
+def test_no_codes_are_none(tmp_path):
+    assert read_codes(tmp_path / "nothing") is None
+    write_codes(tmp_path / "c", Codes(3))
+    assert read_codes(tmp_path / "c") == Codes(3)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from fromnoise.comparison.exhibits import Material
+from fromnoise.comparison.jobs import Codes
 from fromnoise.comparison.report import write_report
 from fromnoise.comparison.results import results_csv
 
@@ -534,6 +535,82 @@ def test_twelve_families_fit(tmp_path):
     names = [f"family-{i:02d}" for i in range(12)]
     page = written(tmp_path, minimal(names, best=names[0], tied=names[1:]))
     assert page.unbalanced == 0 and all(name in page.text for name in names)
+
+
+# ---- codes ------------------------------------------------------------------------------------
+
+
+def coded_page(tmp_path, kind="images", **changes):
+    """A page with one family that has codes and does not sample, and one that only samples."""
+    rng = np.random.default_rng(0)
+    names = ["silent", "other"]
+    report = minimal(names, kind)
+    report["rows"][0] |= {
+        "metrics": {"reconstruction_error": metric(0.01, 0.001)},
+        "flags": ["does not sample"],
+        "reason": "It has no prior <b>.",
+        **changes,
+    }
+    real, points = pictures(rng, 0.0, 40, 8), rng.normal(size=(40, 2))
+    codes = Codes(5, real, points, 0.5, real[:16], (3, 1), real[:18], ((0, 1), (2, 3), (4, 5)))
+    drawn = Material(pictures(rng, 0.3, 40, 8))
+    shown = {"silent": Material(codes=codes), "other": drawn}
+    return written(tmp_path, report, shown, Material(real, known=np.arange(40) % 2))
+
+
+def test_a_family_that_does_not_sample_says_so_in_table_and_card(tmp_path):
+    page = coded_page(tmp_path)
+    assert page.unbalanced == 0
+    assert "This family does not sample. It has no prior <b>." in page.text
+    chips = [a for a in page.of("span") if a.get("class") == "chip"]
+    assert len(chips) == page.text.count("silent does not sample") == 3  # table, codes, training
+    assert "What went wrong" not in page.text
+    lines = cells(tmp_path / "index.html", "silent")
+    assert lines.count("–") == 4 and "0.0100 (best) 0.0090 to 0.0110" in lines
+
+
+def test_ranked_rows_come_before_one_that_does_not_sample(tmp_path):
+    coded_page(tmp_path)
+    names = re.findall('<span class="name">([^<]*)<', (tmp_path / "index.html").read_text("utf-8"))
+    assert names[:2] == ["other", "silent"]
+
+
+def test_trouble_of_a_family_that_does_not_sample_is_trouble(tmp_path):
+    page = coded_page(tmp_path, status="diverged", reason="NaN from step 3 on.")
+    assert "What went wrong" in page.text and "NaN from step 3 on." in page.text
+
+
+def test_codes_stand_after_the_samples_and_only_where_there_are_some(pages, tmp_path):
+    page = coded_page(tmp_path)
+    sections = [a["id"] for a in page.of("section")]
+    assert sections[2:5] == ["samples", "codes", "training"]
+    assert "#codes" in [a["href"] for a in page.of("a")]
+    assert all("codes" not in [a["id"] for a in one.of("section")] for one in pages.values())
+    alts = [a["alt"] for a in page.of("img") if a["alt"].startswith("silent")]
+    assert alts == [
+        "silent: 12 held-out images, each above its reconstruction",
+        "silent: 2 rows of 8 images, each along one number of the code",
+        "silent: 3 rows of images that go from one held-out image to another",
+        "silent: Codes of 40 held-out rows in the plane, coloured by 2 classes",
+    ]
+
+
+def test_codes_that_cannot_be_drawn_leave_a_note(tmp_path):
+    report, rows = minimal(["a"]), np.zeros((9, 2))
+    codes = Codes(3, "nonsense", np.zeros((4, 2)))
+    page = written(tmp_path, report, {"a": Material(codes=codes)}, Material(rows))
+    assert page.text.count("could not be drawn") == 1 and "Map of the codes" in page.text
+
+
+def test_hostile_names_in_reconstructions_stay_text(tmp_path):
+    samples = hostile_samples("table")
+    report = hostile_report("table")
+    name = report["rows"][0]["name"]
+    codes = {name: Material(codes=Codes(2, samples, np.zeros((24, 2))))}
+    real = Material(samples, known=np.array([HOSTILE[i % 12] for i in range(24)], object))
+    page = written(tmp_path, report, codes, real)
+    assert page.unbalanced == 0 and "script" not in page.tags and "b" not in page.tags
+    assert page.text.count("original") >= 3 and "could not be drawn" not in page.text
 
 
 # ---- hostile text -----------------------------------------------------------------------------

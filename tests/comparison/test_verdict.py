@@ -89,3 +89,21 @@ def test_several_seeds_have_the_interval_of_student():
     assert found.value == pytest.approx(7 / 3)
     assert (found.low, found.high) == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-5)
     assert combined([result(1.0)]) == result(1.0)
+
+
+def test_a_tied_family_that_costs_less_than_half_is_named():
+    a, b = result(0.15, 0.05), result(0.20, -0.05)
+    family = [Scored("a", (a,), 60.0), Scored("b", (b,), 29.9), Scored("c", (b,), 40.0)]
+    why = verdict(family, "energy")["why"]
+    assert why.endswith("b costs least of these: 30 s to fit and draw, a 60 s.")
+    assert "costs" not in verdict([family[0], Scored("b", (b,), 30.1)], "energy")["why"]
+    # Not the leader, not one that is not tied, and not without times.
+    assert "costs" not in verdict([Scored("a", (a,), 1.0), family[1]], "energy")["why"]
+    far = Scored("far", (result(0.9, 0.05),), 1.0)
+    assert "costs" not in verdict([family[0], far], "energy")["why"]
+    assert "costs" not in verdict([scored("a", a), scored("b", b)], "energy")["why"]
+
+
+def test_families_that_do_not_sample_are_said_to_be_the_reason():
+    found = verdict([], "energy", all_silent=True)
+    assert found["best"] is None and "None of these families samples" in found["why"]

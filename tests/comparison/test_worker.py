@@ -159,3 +159,11 @@ def test_without_a_condition_vectors_have_one_gaussian(tmp_path):
     model = fn.load(folder / "model")
     assert model.condition_ is None and len(model.means_) == 1
     assert read_samples(folder / "samples")[2].shape == (5,)
+
+
+def test_a_bound_is_no_likelihood(tmp_path, monkeypatch):
+    monkeypatch.setattr(fn.GaussianMixture, "score_kind_", "lower_bound")
+    folder, _ = prepared(tmp_path, vectors())
+    worker.main(str(folder))
+    assert read_samples(folder / "samples")[2] is None
+    assert result_of(folder)["capabilities"]["density"] == "lower bound"

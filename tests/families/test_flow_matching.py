@@ -116,10 +116,29 @@ def test_the_loss_is_the_textbook_one() -> None:
     generator = torch.Generator().manual_seed(3)
     x_0, x_1 = torch.randn(64, 2, generator=generator), torch.randn(64, 2, generator=generator)
     loss = model.loss((x_0, x_1), None, 1.0, torch.Generator().manual_seed(5))
-    t = fn.transport.paths.uniform_times(64, torch.Generator().manual_seed(5))
+    t = fn.transport.times.uniform_times(64, torch.Generator().manual_seed(5))
     x_t = (1 - t[:, None]) * x_0 + t[:, None] * x_1
     v = model.velocity(x_t, t, None)
     torch.testing.assert_close(loss, ((v - (x_1 - x_0)) ** 2).mean())
+
+
+def test_lipman_leaves_sigma_min_in_the_loss() -> None:
+    model = small(coupling="independent", sigma_min=0.2).fit(gaussian(200))
+    x_0, x_1 = torch.randn(2, 64, 2, generator=torch.Generator().manual_seed(3))
+    loss = model.loss((x_0, x_1), None, 1.0, torch.Generator().manual_seed(5))
+    t = fn.transport.times.uniform_times(64, torch.Generator().manual_seed(5))
+    v = model.velocity((1 - 0.8 * t[:, None]) * x_0 + t[:, None] * x_1, t, None)
+    torch.testing.assert_close(loss, ((v - (x_1 - 0.8 * x_0)) ** 2).mean())
+
+
+@pytest.mark.parametrize("arguments", [{"path": "vp-cosine"}, {"sigma_min": 0.1}])
+def test_other_paths_lead_to_the_same_place(arguments: dict[str, Any]) -> None:
+    X = gaussian() * [1.0, 100.0]
+    model = small(network=Silent(), learning_rate=1e-9, **arguments).fit(X)
+    drawn = model.sample(20_000, random_state=0)
+    assert (np.abs(drawn.mean(0) - X.mean(0)) / X.std(0)).max() < 0.05
+    np.testing.assert_allclose(drawn.std(0), X.std(0), rtol=0.05)
+    np.testing.assert_allclose(model.decode(model.encode(X[:50])), X[:50], rtol=1e-3, atol=1e-3)
 
 
 def test_the_coupling_is_the_assignment_of_least_cost() -> None:
@@ -167,6 +186,17 @@ def test_more_steps_converge_to_decode() -> None:
     assert errors[2] < errors[1] < errors[0] or errors[0] < 1e-3
 
 
+@pytest.mark.parametrize(("solver", "steps"), [("adams", 60), ("dopri5", 1)])
+def test_every_solver_goes_where_decode_goes(solver: Any, steps: int) -> None:
+    model = small(budget="100 steps").fit(gaussian())
+    exact = model.set_params(solver="rk4", steps=64).sample(300, random_state=0)
+    drawn = model.set_params(solver=solver, steps=steps).sample(300, random_state=0)
+    np.testing.assert_allclose(drawn, exact, atol=2e-3)
+    assert model.n_evaluations == 60 or solver == "dopri5"
+    few = model.sample(3, random_state=0)
+    assert (few == drawn[:3]).all()
+
+
 def test_solver_and_steps_touch_sampling_only() -> None:
     model = small(budget="100 steps").fit(gaussian())
     X = gaussian(50)
@@ -194,6 +224,47 @@ def test_guidance_moves_away_from_the_unconditional_model() -> None:
     none = model.set_params(guidance=0.0).sample(2000, y=1, random_state=0).mean()
     assert strong > plain + 0.3 > none + 0.6
     assert model.set_params(guidance=3.0).n_evaluations == 2 * 2 * model.steps
+
+
+# --- densities of many columns ----------------------------------------------------------------
+
+
+def test_beyond_64_columns_the_density_is_an_estimate() -> None:
+    X = np.random.default_rng(0).normal(size=(300, 65)) * 3
+    model = small(network=Silent(), learning_rate=1e-9).fit(X)
+    assert model.score_kind_ == "estimate"
+    found = model.score_samples(X[:20])
+    # The Jacobian of the silent network is diagonal, so that probes of ±1 are exact.
+    z = (X - X.mean(0)) / X.std(0)
+    exact = -0.5 * (z[:20] ** 2).sum(1) - np.log(X.std(0)).sum() - 32.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(found, exact, atol=6)
+    assert np.corrcoef(found, exact)[0, 1] > 0.99
+    assert model.score_samples(X[7:8]) == found[7]
+
+
+def test_probes_belong_to_the_row_and_the_random_state() -> None:
+    model = small(budget="1 steps").fit(np.random.default_rng(0).normal(size=(100, 70)))
+    x = torch.randn(5, 70, generator=torch.Generator().manual_seed(0))
+    probes = model._probes(x)
+    assert probes.shape == (5, 8, 70)
+    assert (probes.abs() == 1).all()
+    assert abs(probes.mean().item()) < 5 / probes.numel() ** 0.5
+    assert torch.equal(model._probes(x.flip(0)).flip(0), probes)
+    assert not torch.equal(probes[0], probes[1])
+    assert not torch.equal(probes[0, 0], probes[0, 1])
+    assert not torch.equal(model.set_params(random_state=1)._probes(x), probes)
+
+
+def test_the_estimate_is_near_the_exact_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = gaussian()
+    model = small(budget="200 steps").fit(X)
+    exact = model.score_samples(X[:200])
+    monkeypatch.setattr("fromnoise.base.transport.EXACT_COLUMNS", 1)
+    found = model.score_samples(X[:200])
+    error = found - exact
+    assert model.score_kind_ == "estimate"
+    assert 0.01 < error.std() < 1
+    assert abs(error.mean()) < 5 * error.std() / 200**0.5
 
 
 # --- networks of one's own --------------------------------------------------------------------
@@ -225,7 +296,6 @@ def test_a_module_of_ones_own_is_copied_trained_and_asked_for_again(tmp_path: An
     [
         pd.DataFrame({"a": np.arange(40), "b": ["x", "y"] * 20}),
         np.random.default_rng(0).poisson(50, (40, 2)),
-        np.random.default_rng(0).normal(size=(40, 65)),
     ],
 )
 def test_no_density_where_there_is_none(X: Any) -> None:
@@ -255,6 +325,8 @@ def test_a_diverged_fit_says_so_and_stays_usable() -> None:
         ({"solver": "huen"}, "Did you mean 'heun'"),
         ({"coupling": "optimal"}, "Did you mean 'optimal-transport'"),
         ({"steps": 0}, "steps"),
+        ({"sigma_min": 1.0}, "sigma_min"),
+        ({"path": "liner"}, "Did you mean 'linear'"),
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": "big"}, "batch_size"),
         ({"learning_rate": -1.0}, "learning_rate"),

@@ -6,6 +6,7 @@ from fromnoise.errors import DataError
 from fromnoise.metrics import pairs
 from fromnoise.metrics.pairs import (
     checked,
+    count_within,
     distances,
     grouped_sums,
     kth,
@@ -71,6 +72,16 @@ def test_nearest_is_that_of_the_full_table(small_blocks):
     far, which = nearest(x, y)
     np.testing.assert_array_equal(far, distances(x, y).min(axis=1))
     np.testing.assert_array_equal(which, distances(x, y).argmin(axis=1))
+
+
+def test_pairs_within_are_those_of_the_full_table(small_blocks):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(37, 2)), rng.normal(size=(29, 2))
+    radii, counted = rng.uniform(-1, 3, (37, 4)), rng.random((29, 4)) < 0.6
+    inside = distances(x, y)[:, :, None] <= radii[:, None]
+    np.testing.assert_array_equal(
+        count_within(x, y, radii, counted), (inside & counted).sum(axis=(0, 1))
+    )
 
 
 def test_checked_takes_what_holds_numbers():

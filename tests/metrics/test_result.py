@@ -7,7 +7,14 @@ from scipy.stats import t as student
 
 from fromnoise.errors import DataError
 from fromnoise.metrics import Result, coverage, energy_distance, paired_difference
-from fromnoise.metrics.result import half_count, halved, share_interval, summarise
+from fromnoise.metrics.result import (
+    from_halves,
+    half_count,
+    half_masks,
+    halved,
+    share_interval,
+    summarise,
+)
 
 
 def jackknife_of_mean(groups):
@@ -27,6 +34,35 @@ def test_halves_of_a_mean_are_its_jackknife(groups):
     means = np.random.default_rng(0).normal(size=groups)
     halves = halved(lambda kept: float(means[kept].mean()), groups)
     np.testing.assert_allclose(halves, jackknife_of_mean(means), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("groups", [4, 8, 12, 20])
+def test_masks_are_all_groups_and_balanced_halves_with_their_complements(groups):
+    masks = half_masks(groups)
+    assert masks.shape == (2 * groups - 1, groups)
+    assert masks[0].all()
+    np.testing.assert_array_equal(masks[1::2], ~masks[2::2])
+    signs = np.where(masks[1::2], 1, -1)
+    np.testing.assert_array_equal(signs @ signs.T, groups * np.eye(groups - 1))
+    assert (signs.sum(axis=1) == 0).all()
+
+
+def test_variance_of_halves_is_the_mean_square_of_the_contrasts():
+    statistics = np.random.default_rng(0).normal(size=39)
+    result = summarise(from_halves(statistics), n=99, better="lower", target=0.0)
+    contrasts = (statistics[1::2] - statistics[2::2]) / 2
+    half = student.ppf(0.975, 19) * np.sqrt((contrasts**2).sum() / 19)
+    assert result.high - result.value == pytest.approx(half, rel=1e-12)
+
+
+def test_bounds_cut_the_interval_and_never_past_the_value():
+    values = jackknife_of_mean(np.random.default_rng(0).normal(0.5, 1, 20))
+    free = summarise(values, n=9, better="lower", target=0.0)
+    cut = summarise(values, n=9, better="lower", target=0.0, bounds=(0.2, 0.5))
+    assert free.low < 0.2 < free.value < 0.5 < free.high
+    assert (cut.low, cut.value, cut.high) == (0.2, free.value, 0.5)
+    below = summarise(values, n=9, better="lower", target=0.0, bounds=(2.0, 3.0))
+    assert below.low == below.value
 
 
 def test_half_count_needs_as_many_rows_as_groups():

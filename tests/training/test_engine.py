@@ -68,7 +68,16 @@ def regression(net):
     return loss
 
 
-def fit(net, objectives=None, rows=None, budget="30 steps", validate=None, callbacks=(), **how):
+def fit(
+    net,
+    objectives=None,
+    rows=None,
+    budget="30 steps",
+    validate=None,
+    observe=dict,
+    callbacks=(),
+    **how,
+):
     rows = rows or Rows()
     settings = Settings(**{"batch_size": 8, "learning_rate": 1e-2} | how)
     if not isinstance(objectives, list):
@@ -83,6 +92,7 @@ def fit(net, objectives=None, rows=None, budget="30 steps", validate=None, callb
         settings,
         prepare=noisy,
         validate=validate or (lambda: float(next(countdown))),  # the last average is the best
+        observe=observe,
         callbacks=callbacks,
     )
 
@@ -360,6 +370,57 @@ def test_bfloat16_reaches_the_networks_and_not_the_weights():
     fit(net, loss, precision="bfloat16", budget="3 steps")
     assert set(seen) == {torch.bfloat16}
     assert {p.dtype for p in net.parameters()} == {torch.float32}
+
+
+def test_betas_may_change_with_progress(monkeypatch):
+    seen, step = [], torch.optim.AdamW.step
+
+    def spy(self, closure=None):
+        seen.append(self.param_groups[0]["betas"])
+        return step(self, closure)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    net = new_net()
+    player = Objective(
+        regression(net), [*net.parameters()], betas=lambda progress: (0.0, 0.9 + progress / 20)
+    )
+    fit(net, [player], budget="4 steps")
+    assert seen == [(0.0, 0.9 + p / 20) for p in (0.0, 0.25, 0.5, 0.75)]
+
+
+@pytest.mark.parametrize(("clip", "same"), [(None, 1.0), (0.01, 0.01), (math.inf, 1e30)])
+def test_a_player_may_clip_for_itself(clip, same):
+    net = new_net()
+    fit(net, [Objective(regression(net), [*net.parameters()], clip=clip)], budget="5 steps")
+    assert torch.equal(weights(net), plain(5, clip=same))
+
+
+def test_named_players_have_their_loss_and_gradient_in_the_history():
+    net, other = new_net(), new_net()
+
+    def steep(batch, y, progress, generator):
+        return 3 * next(other.parameters()).sum() + 0 * other["net"](batch[1]).sum()
+
+    players = [
+        Objective(regression(net), [*net.parameters()], name="plain"),
+        Objective(steep, [*other.parameters()], every=2, name="steep"),
+    ]
+    nets = nn.ModuleDict({"a": net, "b": other})
+    history = fit(nets, players, budget="4 steps").history
+    first = next(other.parameters())
+    assert history[0]["steep_gradient"] == pytest.approx(3 * math.sqrt(first.numel()), rel=1e-6)
+    assert history[0]["plain_loss"] + history[0]["steep_loss"] == pytest.approx(history[0]["loss"])
+    assert history[1]["plain_loss"] == history[1]["loss"]
+    assert "steep_loss" not in history[1]  # not due at this step
+    unnamed = fit(new_net(), budget="2 steps").history[0]
+    assert not any(key.endswith("gradient") for key in unnamed)
+
+
+def test_what_is_observed_stands_in_every_record():
+    net, count = new_net(), itertools.count(1)
+    history = fit(net, budget="5 steps", observe=lambda: {"seen": float(next(count))}).history
+    assert [line["seen"] for line in history] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert "more" not in history[0]
 
 
 # --- what is not finite -----------------------------------------------------------------------

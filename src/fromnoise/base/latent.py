@@ -9,11 +9,13 @@ can be drawn. A model as ``prior`` is cloned and takes 40 % of the budget (Ghosh
 ex-post density estimation).
 
 The encoder sees rows alone, never their labels, so that ``transform`` works where y is what a
-later step has to predict; the decoder and the law of the codes are given y.
+later step has to predict; the decoder and the law of the codes are given y. In a ``Pipeline``
+labels are not even learnt from: see :meth:`LatentModel.fit_transform`.
 """
 
-__all__ = ["LatentModel"]
+__all__ = ["LatentModel", "row_errors"]
 
+import copy
 import time
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -174,17 +176,20 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
             super()._learn(X, y, budget, seed)
             return
         super()._learn(X, y, _share(budget, 1 - PRIOR_SHARE), seed)
-        codes = self._training_codes(X, seed)
-        spent = time.monotonic() - started
-        self._fit_prior(codes, y, _rest(budget, spent), seed)
+        try:
+            codes = self._training_codes(X, seed)
+            spent = time.monotonic() - started
+            self._fit_prior(codes, y, _rest(budget, spent), seed)
+        except KeyboardInterrupt:
+            self.interrupted_ = True  # the networks are trained, and stay usable without a prior
+            raise
 
     def _latent_dim(self) -> int:
         if self.latent_dim != "auto":
             return int(self.latent_dim)
         shape = self.encoding_.model_shape
         if isinstance(self.network, tuple) and np.prod(shape):
-            with torch.no_grad():
-                result = self.network[0](torch.zeros(2, *shape))
+            result = _tried(self.network[0], torch.zeros(2, *shape))
             if isinstance(result, Tensor) and result.ndim == 2:
                 return max(1, result.shape[1] // self._numbers_a_code)
         return defaults.default_latent_dim(shape)
@@ -215,7 +220,6 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         except KeyboardInterrupt:
             if getattr(prior, "interrupted_", False):
                 self._take_prior(prior)
-                self.interrupted_ = True
             raise
         self._take_prior(prior)
 
@@ -240,6 +244,39 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
             Rows of the kind that ``fit`` was given.
         """
         return self.decode(self.encode(X), y)
+
+    def reconstruction_error(self, X: Any, y: Any = None) -> np.ndarray:
+        r"""Return how far each row is from its reconstruction.
+
+        Args:
+            X: Rows like those of ``fit``.
+            y: Labels for a conditional model.
+
+        Returns:
+            The squared distance in model space, ``(n,)``: columns in units of their spread,
+            pixels from −1 to 1; plus one for each category that comes back as another. Missing
+            entries have no error.
+        """
+        check_is_fitted(self)
+        X = self.encoding_.check(X)
+        encoded, n = self.encoding_.encode(X), data.n_rows(X)
+        codes = self._needed(self._given(y, n), n)
+        return row_errors(encoded, self._from_noise(self._to_noise(encoded, None), codes))
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        r"""Fit without labels, and return :meth:`transform` of X.
+
+        Args:
+            X: Rows as for ``fit``.
+            y: Ignored. A ``Pipeline`` hands on here what its last step is to predict, and a
+                decoder that is told y leaves the codes free not to say it. For p(x | y) there is
+                ``fit(X, y)``.
+
+        Returns:
+            Codes ``(n, k)``.
+        """
+        codes: np.ndarray = self.fit(X).transform(X)
+        return codes
 
     def transform(self, X: Any) -> np.ndarray:
         r"""Return :meth:`encode` of X; the name that a ``Pipeline`` looks for.
@@ -302,6 +339,33 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def row_errors(truth: Encoded, guess: Encoded) -> np.ndarray:
+    r"""Return the squared distance over the values that exist, plus one a wrong code, ``(n,)``.
+
+    Args:
+        truth: Rows in model space.
+        guess: What is held against them.
+
+    Example:
+        >>> def rows(value, code):
+        ...     return Encoded(np.array([[value]]), np.array([[code]]), np.ones((1, 1), bool))
+        >>> row_errors(rows(1.0, 0), rows(3.0, 2)).tolist()
+        [5.0]
+    """
+    error = np.where(truth.observed, truth.values - guess.values, 0.0)
+    squares = np.square(error, dtype=np.float64).reshape(len(truth), -1).sum(1)
+    return np.asarray(squares + (truth.codes != guess.codes).sum(1))
+
+
+def _tried(network: nn.Module, x: Tensor) -> Any:
+    r"""Return what a module answers, None if it cannot; the module itself stays as it is."""
+    try:
+        with torch.no_grad():
+            return copy.deepcopy(network).eval()(x)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return None  # what is wrong is said where its shapes are checked
 
 
 def _share(budget: Budget | None, share: float) -> Budget | None:

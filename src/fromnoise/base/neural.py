@@ -119,6 +119,10 @@ class NeuralModel(GenerativeModel):
             total += objectives[0].loss(moved, y, 1.0, generator).item()
         return total / batches
 
+    def observe(self) -> dict[str, float]:
+        r"""Return further columns of the record that is being written."""
+        return {}
+
     # --- arguments ----------------------------------------------------------------------------
 
     _pair: ClassVar[tuple[str, str] | None] = None  # what the two networks of a family are called
@@ -239,6 +243,7 @@ class NeuralModel(GenerativeModel):
                 settings,
                 prepare=self.prepare,
                 validate=lambda: self._validated(objectives, check, settings),
+                observe=self.observe,
                 callbacks=[*self.callbacks, *([bar] if bar else [])],
             )
         self.networks_.eval().requires_grad_(False)

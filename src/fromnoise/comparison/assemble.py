@@ -13,11 +13,12 @@ import numpy as np
 
 from fromnoise import data
 from fromnoise.comparison.exhibits import Material
-from fromnoise.comparison.jobs import Job, Split, read_samples
+from fromnoise.comparison.jobs import Codes, Job, Split, read_codes, read_samples
 from fromnoise.comparison.measure import RANKED_BY, Measure, likelihood
 from fromnoise.comparison.report import write_report
 from fromnoise.comparison.results import results_csv
-from fromnoise.comparison.verdict import COPYING_LIMIT, Scored, combined, verdict
+from fromnoise.comparison.verdict import COPYING_LIMIT, SILENT, Scored, combined, verdict
+from fromnoise.errors import DataError
 from fromnoise.families import PRESETS
 from fromnoise.metrics import Result
 from fromnoise.persistence import write_text
@@ -40,6 +41,7 @@ class Assembly:
         protocol: What ``report.json`` says of how it was done.
         path: Folder of the report.
         label: Column that the labels of a conditional table are measured as; None otherwise.
+        known: Labels of the held-out rows, to colour them by, even where no model is given them.
     """
 
     source: data.Data
@@ -49,10 +51,12 @@ class Assembly:
     protocol: dict[str, Any]
     path: Path
     label: str | None
+    known: Any = None
 
     def __post_init__(self) -> None:
         self.measure = Measure(self.source.kind, self.split, self.label, self.seed)
         self.material: dict[str, Material] = {}
+        self.unmeasured: dict[str, str] = {}  # why what was drawn has no numbers
 
     def write(self, runs: dict[str, list[tuple[Path, dict[str, Any]]]]) -> dict[str, Any]:
         r"""Measure all runs, write the report's files, and return ``report.json``.
@@ -70,7 +74,7 @@ class Assembly:
         rows += [self._real(), self._copier()]
         ranked = RANKED_BY[self.source.kind]
         able = [
-            Scored(row["name"], tuple(m[ranked] for m in measured[row["name"]]))
+            Scored(row["name"], tuple(m[ranked] for m in measured[row["name"]]), _cost(row))
             for row in rows
             if row["role"] == "family"
             and row["status"] == "ok"
@@ -85,7 +89,7 @@ class Assembly:
                 "features": self.measure.features.name,
                 "ranked_by": ranked,
             },
-            "verdict": verdict(able, ranked),
+            "verdict": verdict(able, ranked, all_silent=_all_silent(rows)),
             "rows": rows,
         }
         write_text(self.path / "report.json", json.dumps(report, indent=1, allow_nan=False))
@@ -96,26 +100,47 @@ class Assembly:
     def _measured(self, name: str, folder: Path, result: dict[str, Any]) -> Metrics:
         if result["status"] in ("failed", "timeout"):
             return {}
-        X, y, log_p = read_samples(folder / "samples")
-        fake = self.measure.numbers(X, y)
+        codes = read_codes(folder / "codes")
+        material = Material(history=result["history"], capabilities=result["capabilities"])
+        found: Metrics = {}
+        if (folder / "samples" / "manifest.json").exists():
+            material, found = self._with_samples(name, material, *read_samples(folder / "samples"))
+        if codes is not None and codes.reconstructed is not None:
+            error = self.measure.reconstruction(codes.reconstructed)
+            found |= {} if error is None else {"reconstruction_error": error}
+        self.material.setdefault(name, replace(material, codes=self._shown(codes)))
+        return found
+
+    def _with_samples(
+        self, name: str, material: Material, X: Any, y: Any, log_p: np.ndarray | None
+    ) -> tuple[Material, Metrics]:
+        r"""Return the material with what was drawn, and the metrics of it."""
+        try:
+            fake = self.measure.numbers(X, y)
+        except DataError as error:  # what a diverged model draws need not be finite
+            self.unmeasured[name] = f"What it drew cannot be measured: {error}"
+            return material, {}
         found = self.measure.metrics(fake)
         exact = None if log_p is None else likelihood(log_p)
         if exact is not None:
             found["log_likelihood"] = exact
-        if name not in self.material:
-            self.material[name] = self._material(X, y, fake, result)
-        return found
-
-    def _material(self, X: Any, y: Any, fake: np.ndarray, result: dict[str, Any]) -> Material:
         few = np.arange(min(SHOWN, len(fake)))
         label = None if y is None else data.take(y, few)
-        return Material(
+        drawn = replace(
+            material,
             samples=self.measure.rows(data.take(X, few), label),
             labels=_texts(label),
-            history=result["history"],
             neighbours=self.measure.neighbours(fake, X, y, self.split),
-            capabilities=result["capabilities"],
         )
+        return drawn, found
+
+    def _shown(self, codes: Codes | None) -> Codes | None:
+        r"""Return codes with their rows as the report wants them."""
+        if codes is None:
+            return None
+        parts = (codes.reconstructed, codes.traversed, codes.between)
+        rows = [None if X is None else self.measure.rows(X) for X in parts]
+        return replace(codes, reconstructed=rows[0], traversed=rows[1], between=rows[2])
 
     def _row(
         self, name: str, runs: Sequence[tuple[Path, dict[str, Any]]], measured: list[Metrics]
@@ -133,13 +158,13 @@ class Assembly:
             "family": PRESETS[Job.read(runs[0][0]).family][0],
             "arguments": first.get("arguments", {}),
             "status": first["status"],
-            "reason": first["reason"],
-            "flags": ["copying"] if copied is not None and copied.low > COPYING_LIMIT else [],
+            "reason": first["reason"] or self.unmeasured.get(name, ""),
+            "flags": _flags(copied, first),
             "metrics": {key: _json(key, result) for key, result in metrics.items()},
             "seconds": {
                 "budget": self.protocol["budget"],
                 "fit": _mean([s["fit"] for s in seconds]),
-                "sample": _mean([s["sample"] for s in seconds]),
+                "sample": _mean([s["sample"] for s in seconds if s["sample"] is not None]),
             },
             "parameters": first.get("parameters"),
             "evaluations": first.get("evaluations"),
@@ -185,7 +210,8 @@ class Assembly:
         few = np.arange(min(SHOWN, data.n_rows(self.split.test)))
         y = None if self.split.test_y is None else data.take(self.split.test_y, few)
         X = data.take(self.split.test, few)
-        return Material(samples=self.measure.rows(X, y), labels=_texts(y))
+        rows = None if self.label is None else self.measure.rows(X)
+        return Material(self.measure.rows(X, y), _texts(y), unlabelled=rows, known=self.known)
 
     def _data(self) -> dict[str, Any]:
         rows = self.measure.rows(self.split.test, self.split.test_y)
@@ -213,6 +239,20 @@ def protocol(split: Split, budget: str, seeds: int, seed: int, n_samples: int) -
         "conditional": split.train_y is not None,
         "versions": {name: version(name) for name in ("fromnoise", "torch", "scikit-learn")},
     }
+
+
+def _flags(copied: Result | None, result: dict[str, Any]) -> list[str]:
+    copies = copied is not None and copied.low > COPYING_LIMIT
+    draws = result.get("capabilities", {}).get("samples", True)
+    return ["copying"] * copies + [SILENT] * (not draws)
+
+
+def _cost(row: dict[str, Any]) -> float:
+    return float(row["seconds"]["fit"] or 0) + float(row["seconds"]["sample"] or 0)
+
+
+def _all_silent(rows: Sequence[dict[str, Any]]) -> bool:
+    return all(SILENT in row["flags"] for row in rows if row["role"] == "family")
 
 
 def _json(name: str, result: Result) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-r"""What a report shows beside its numbers: samples, training curves, neighbours.
+r"""What a report shows beside its numbers: samples, codes, training curves, neighbours.
 
 `Material` holds what cannot be a number. For each kind of data it is shown as people look at it:
 vectors and tables in one frame with the real rows, images in grids. A figure that cannot be drawn
 becomes a sentence in its place, so one odd column never loses the report.
 """
 
-__all__ = ["Material", "neighbour_figures", "sample_cards", "training_figures"]
+__all__ = ["Material", "code_cards", "neighbour_figures", "sample_cards", "training_figures"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fromnoise.comparison.code_figures import (
+    code_map,
+    interpolation,
+    reconstructions,
+    traversal,
+)
 from fromnoise.comparison.image_grids import image_grid
+from fromnoise.comparison.jobs import Codes
 from fromnoise.comparison.pictures import Picture
 from fromnoise.comparison.plots import loss_curve, marginals, pair_plot
-from fromnoise.comparison.wording import amount, cut, prose
-
-PAIRS, NEIGHBOUR_COLUMNS = 3, 6
+from fromnoise.comparison.row_tables import column_names, pair_table
+from fromnoise.comparison.verdict import SILENT
+from fromnoise.comparison.wording import prose
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,9 @@ class Material:
         history: Records of the fit with keys such as step, seconds, loss, validation.
         neighbours: A few samples and, row by row, their nearest training rows.
         capabilities: Name to True, False or a short remark, such as ``{"density": "exact"}``.
+        codes: What the model's codes have to show, with rows like ``samples``.
+        unlabelled: Of real rows: ``samples`` without the label column; None if there is none.
+        known: Of real rows: their labels, even where no model is given them.
 
     Example:
         >>> Material(samples=np.zeros((3, 2))).labels is None
@@ -44,6 +54,9 @@ class Material:
     history: list[dict[str, Any]] = field(default_factory=list)
     neighbours: tuple[Any, Any] | None = None
     capabilities: dict[str, bool | str] = field(default_factory=dict)
+    codes: Codes | None = None
+    unlabelled: Any = None
+    known: Any = None
 
 
 def sample_cards(
@@ -63,7 +76,7 @@ def sample_cards(
         data: What report.json says of the data.
 
     Returns:
-        Titles and pictures.
+        Titles and pictures; for a family that does not sample, a note that says so.
 
     Example:
         >>> real = Material(np.zeros((9, 2)))
@@ -76,7 +89,54 @@ def sample_cards(
         one = material.get(row["name"])
         if one is not None and one.samples is not None:
             cards.append((row["name"], _kept(draw, real, one, data)))
+        elif SILENT in (row.get("flags") or ()):
+            cards.append((row["name"], [Picture("", "", "", _silence(row))]))
     return [(title, pictures) for title, pictures in cards if pictures]
+
+
+def _silence(row: dict[str, Any]) -> str:
+    said = "This family does not sample."
+    return f"{said} {prose(row['reason'], 400)}" if row.get("reason") else said
+
+
+def code_cards(
+    kind: str,
+    rows: list[dict[str, Any]],
+    material: dict[str, Material],
+    real: Material,
+    data: dict[str, Any],
+) -> list[tuple[dict[str, Any], list[tuple[str, list[Any]]]]]:
+    r"""Return for each row with codes what they show: titles, each with figures.
+
+    Args:
+        kind: ``"vectors"``, ``"table"`` or ``"images"``.
+        rows: Rows of report.json, in the order of the page.
+        material: For names of rows, what they have to show.
+        real: Held-out real rows.
+        data: What report.json says of the data.
+
+    Returns:
+        Rows with their titles and figures.
+
+    Example:
+        >>> code_cards("vectors", [{"name": "gmm"}], {"gmm": Material()}, Material(), {})
+        []
+    """
+    originals = real.samples if real.unlabelled is None else real.unlabelled
+    cards = []
+    for row in rows:
+        one = material.get(row["name"])
+        if one is None or one.codes is None:
+            continue
+        names = None if kind == "table" else data.get("columns")
+        titled = {
+            "Reconstructions": _kept(reconstructions, kind, one.codes, originals, names),
+            "One number of the code at a time": _kept(traversal, one.codes),
+            "From one image to another": _kept(interpolation, one.codes, originals),
+            "Map of the codes": _kept(code_map, one.codes, real.known),
+        }
+        cards.append((row, [(title, shown) for title, shown in titled.items() if shown]))
+    return cards
 
 
 def training_figures(one: Material | None) -> list[Picture]:
@@ -134,7 +194,7 @@ def _vector_pictures(real: Material, one: Material | None, data: dict[str, Any])
     if one is None and rows.shape[1] != 2:
         return []
     fake = None if one is None else np.asarray(one.samples, float)
-    return [pair_plot(rows, fake, _names(data, rows.shape[1]))]
+    return [pair_plot(rows, fake, column_names(data.get("columns"), rows.shape[1]))]
 
 
 def _table_pictures(real: Material, one: Material | None, data: dict[str, Any]) -> list[Picture]:
@@ -142,13 +202,6 @@ def _table_pictures(real: Material, one: Material | None, data: dict[str, Any]) 
     plane = frame.shape[1] == 2 and all(map(pd.api.types.is_float_dtype, frame.dtypes))
     scatter = _vector_pictures(real, one, data) if plane else []
     return scatter + ([] if one is None else [marginals(frame, one.samples)])
-
-
-def _names(data: dict[str, Any], count: int) -> list[str]:
-    given = data.get("columns")
-    if isinstance(given, list | tuple) and len(given) == count:
-        return [str(name) for name in given]
-    return [f"x[{i}]" for i in range(count)]
 
 
 def _curve(one: Material | None) -> list[Picture]:
@@ -166,17 +219,4 @@ def _neighbours(kind: str, one: Material | None, data: dict[str, Any]) -> list[A
         count = min(len(samples), 6)
         labels = ["drawn"] * count + ["nearest training"] * count
         return [image_grid(np.concatenate([samples[:count], nearest[:count]]), labels)]
-    left, right = (pd.DataFrame(rows).iloc[:PAIRS, :NEIGHBOUR_COLUMNS] for rows in one.neighbours)
-    is_table = isinstance(samples, pd.DataFrame)
-    names = list(samples.columns) if is_table else _names(data, samples.shape[1])
-    pairs = [
-        [[_entry(value) for value in line] for line in pair]
-        for pair in zip(*(frame.astype(object).values for frame in (left, right)), strict=True)
-    ]
-    return [{"header": [cut(name, 20) for name in names[:NEIGHBOUR_COLUMNS]], "pairs": pairs}]
-
-
-def _entry(value: Any) -> str:
-    if isinstance(value, float | np.floating):
-        return amount(float(value))
-    return cut(str(value).removesuffix(" 00:00:00"), 24)
+    return [pair_table(samples, nearest, ("drawn", "nearest"), data.get("columns"))]

@@ -5,7 +5,7 @@ square, because a few pixels a side cannot be judged by eye, and smoothing would
 large ones are made smaller by averaging.
 """
 
-__all__ = ["image_grid"]
+__all__ = ["image_grid", "image_rows"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,6 +48,26 @@ def image_grid(images: Array, labels: Sequence[str] | None = None) -> Picture:
     cells = [[_tile(images[i]) for i in row] for row in rows if len(row)]
     alt = f"{sum(map(len, cells))} images of {height} × {width} pixels"
     caption = f"Rows: {', '.join(cut(name, 20) for name in names)}" if names else ""
+    return png(_sheet(cells), alt, caption)
+
+
+def image_rows(images: Array, columns: int, alt: str, caption: str) -> Picture:
+    r"""Return images in the rows that they come in.
+
+    Args:
+        images: `(rows * columns, C, H, W)` in [-1, 1]; values outside are clipped.
+        columns: How many stand in a row.
+        alt: What the figure shows.
+        caption: What to say below it.
+
+    Returns:
+        One PNG, with tiles as in :func:`image_grid`.
+
+    Example:
+        >>> image_rows(np.zeros((6, 1, 8, 8)), 3, "two rows", "").alt
+        'two rows'
+    """
+    cells = [list(map(_tile, images[i : i + columns])) for i in range(0, len(images), columns)]
     return png(_sheet(cells), alt, caption)
 
 

@@ -4,29 +4,36 @@ FOLDER/split/        the training and held-out rows, one bundle, read-only
 FOLDER/jobs/NAME/    job.json      what to fit, under which budget and seed
                      model/        the fitted model
                      samples/      what it drew, a bundle
+                     codes/        what became of held-out rows on the way through its codes
                      result.json   numbers: seconds, status, log-likelihoods
 """
 
 __all__ = [
+    "Codes",
     "Job",
     "Split",
     "job_folder",
+    "read_codes",
     "read_samples",
     "read_split",
+    "restored_arguments",
     "with_label",
+    "write_codes",
     "write_samples",
     "write_split",
+    "written_arguments",
 ]
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import numpy as np
 
-from fromnoise import data
+from fromnoise import data, families
+from fromnoise.base import GenerativeModel
 from fromnoise.persistence import Tree, read_bundle, write_bundle, write_text
 
 
@@ -65,7 +72,7 @@ class Job:
     Args:
         name: The row of the report.
         family: A name of the registry.
-        arguments: Arguments of the family, scalars only.
+        arguments: Arguments of the family as JSON, see :func:`written_arguments`.
         budget: The budget of the fit.
         seed: Random state of the fit, and of the samples.
         n_samples: How many rows to draw.
@@ -114,6 +121,66 @@ def job_folder(report: Path, name: str, seed: int) -> Path:
     return report / "jobs" / f"{quote(name, safe='', errors='backslashreplace')}-{seed}"
 
 
+def written_arguments(arguments: dict[str, Any]) -> dict[str, Any] | None:
+    r"""Return arguments as JSON: a model among them by its family and its own arguments.
+
+    Args:
+        arguments: Names and values.
+
+    Returns:
+        What :func:`restored_arguments` reads; None if one cannot be written down, such as a
+        module, an array, or a model of a class that is not registered.
+
+    Example:
+        >>> from fromnoise import GaussianMixture
+        >>> written = written_arguments({"prior": GaussianMixture(n_components=3)})
+        >>> written["prior"]["family"], written["prior"]["arguments"]["n_components"]
+        ('gmm', 3)
+    """
+    try:
+        return {name: _written(value) for name, value in arguments.items()}
+    except TypeError:
+        return None
+
+
+def restored_arguments(written: dict[str, Any]) -> dict[str, Any]:
+    r"""Return the arguments that :func:`written_arguments` wrote.
+
+    Args:
+        written: JSON; the names in it are looked up in the registry.
+
+    Returns:
+        Names and values.
+
+    Example:
+        >>> prior = {"family": "gmm", "arguments": {"n_components": 3}}
+        >>> restored_arguments({"prior": prior, "shape": [1, 2]})
+        {'prior': GaussianMixture(n_components=3), 'shape': (1, 2)}
+    """
+    return {name: _unwritten(value) for name, value in written.items()}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_written(part) for part in value]
+    if isinstance(value, GenerativeModel) and type(value) is families.FAMILIES.get(value.family):
+        # A seed that is a generator cannot be written, and is not needed: the model around it
+        # seeds what it fits.
+        told = {k: v for k, v in value.get_params(deep=False).items() if k != "random_state"}
+        return {"family": value.family, "arguments": {k: _written(v) for k, v in told.items()}}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be written down.")
+
+
+def _unwritten(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_unwritten(part) for part in value)
+    if isinstance(value, dict):
+        return families.make(value["family"], **restored_arguments(value["arguments"]))
+    return value
+
+
 def write_split(folder: Path, split: Split) -> None:
     r"""Write a split for the workers."""
     tree = {name: _state(getattr(split, name)) for name in ("train", "test")}
@@ -136,6 +203,65 @@ def read_samples(folder: Path) -> tuple[Any, Any, np.ndarray | None]:
     r"""Read what :func:`write_samples` wrote."""
     tree = read_bundle(folder)
     return _restored(tree["X"]), _restored(tree["y"]), tree["log_p"]
+
+
+@dataclass(frozen=True)
+class Codes:
+    r"""What a model's codes have to show; rows are of the kind that the model was fitted on.
+
+    Args:
+        size: Length of a code.
+        reconstructed: The first held-out rows, decoded from their codes; None where a model
+            does not reconstruct.
+        points: The same rows' codes in the plane, `(n, 2)`; None where there is no plane.
+        explained: Share of the codes' variance that the plane holds; None where codes have no
+            more than two numbers.
+        traversed: Images decoded from the code of the first held-out image, with a number of the
+            code replaced: as many rows of images as ``dimensions``.
+        dimensions: Which numbers of the code were replaced.
+        between: Images decoded from codes between two held-out images: as many rows of images as
+            ``ends``.
+        ends: Indices of those held-out images, in pairs.
+        spherical: Whether codes in between lie on an arc, not on a straight line.
+
+    Example:
+        >>> Codes(size=3).reconstructed is None
+        True
+    """
+
+    size: int
+    reconstructed: Any = None
+    points: np.ndarray | None = None
+    explained: float | None = None
+    traversed: Any = None
+    dimensions: tuple[int, ...] = ()
+    between: Any = None
+    ends: tuple[tuple[int, int], ...] = ()
+    spherical: bool = False
+
+
+_CODED_ROWS = ("reconstructed", "traversed", "between")
+
+
+def write_codes(folder: Path, codes: Codes) -> None:
+    r"""Write what a model's codes have to show."""
+    tree = {field.name: getattr(codes, field.name) for field in fields(codes)}
+    rows = {name: _state(tree[name]) for name in _CODED_ROWS}
+    lists = {"dimensions": list(codes.dimensions), "ends": [list(pair) for pair in codes.ends]}
+    write_bundle(folder, {**tree, **rows, **lists}, overwrite=True)
+
+
+def read_codes(folder: Path) -> Codes | None:
+    r"""Read what :func:`write_codes` wrote; None if it wrote nothing there."""
+    if not (folder / "manifest.json").exists():
+        return None
+    tree = read_bundle(folder)
+    rows = {name: _restored(tree[name]) for name in _CODED_ROWS}
+    lists = {
+        "dimensions": tuple(tree["dimensions"]),
+        "ends": tuple((int(i), int(j)) for i, j in tree["ends"]),
+    }
+    return Codes(**{**tree, **rows, **lists})
 
 
 def _state(X: Any) -> Tree | None:

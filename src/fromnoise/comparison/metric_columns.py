@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from fromnoise.comparison.verdict import SILENT
 from fromnoise.comparison.wording import amount, is_finite, power
 
 Row = dict[str, Any]
@@ -31,6 +32,9 @@ METRICS = {
     "copying": "0: as near to training rows as fresh data; 1: training rows handed out again.",
     "column_shapes": "Agreement of single columns, from 0 to 1.",
     "pair_trends": "Agreement of pairs of columns, from 0 to 1.",
+    "reconstruction_error": "Mean squared error of held-out rows decoded from their codes, as a "
+    "share of the variance of the training rows (images: of their pixels). 0 is perfect, 1 is as "
+    "good as the mean row.",
     "log_likelihood": "Mean log-density of held-out rows, in nats and the units of the data.",
 }
 
@@ -45,7 +49,7 @@ class MetricColumn:
         target: The ideal value, for ``"target"``.
         exponent: The power of ten that all values of the column are written in.
         frame: Values at the two ends of the bars.
-        best: Value of the best ranked family.
+        best: Value of the best family that is sound.
         mark: Value to be marked on all bars: the target, or what real data reach.
 
     Example:
@@ -99,7 +103,7 @@ class MetricColumn:
             "from": self.position(interval[0]),
             "to": self.position(interval[1]),
             "beyond": (value > self.frame[1]) - (value < self.frame[0]),
-            "best": _ranked(row) and value == self.best,
+            "best": _sound(row) and value == self.best,
         }
 
     def position(self, value: float) -> float:
@@ -130,8 +134,8 @@ def metric_column(name: str, rows: list[Row]) -> MetricColumn:
     better, target = first.get("better", "lower"), first.get("target")
     own = [result for row, result in found if row.get("role") == "family"]
     real = [result for row, result in found if row.get("name") == "real"]
-    ranked = [result["value"] for row, result in found if _ranked(row)]
-    best = min(ranked, key=lambda value: _badness(value, better, target), default=None)
+    sound = [result["value"] for row, result in found if _sound(row)]
+    best = min(sound, key=lambda value: _badness(value, better, target), default=None)
     sizes = [abs(result["value"]) for result in own or [result for _, result in found]]
     exponent = 0
     if sizes and (size := median(sizes)) > 0 and not 0.01 <= size < 1e4:
@@ -170,8 +174,12 @@ def _part(row: Row, metric: str, part: str) -> float | None:
 
 
 def _ranked(row: Row) -> bool:
-    sound = row.get("status") == "ok" and "copying" not in (row.get("flags") or ())
-    return row.get("role") == "family" and sound
+    return _sound(row) and SILENT not in (row.get("flags") or ())
+
+
+def _sound(row: Row) -> bool:
+    trained = row.get("status") == "ok" and "copying" not in (row.get("flags") or ())
+    return row.get("role") == "family" and trained
 
 
 def _badness(value: float, better: str, target: float | None) -> float:

@@ -19,11 +19,13 @@ from jinja2 import Environment, FileSystemLoader
 
 from fromnoise.comparison.exhibits import (
     Material,
+    code_cards,
     neighbour_figures,
     sample_cards,
     training_figures,
 )
 from fromnoise.comparison.metric_columns import Row, metric_column, place
+from fromnoise.comparison.verdict import SILENT
 from fromnoise.comparison.wording import amount, count, cut, duration, is_finite, prose
 from fromnoise.persistence import write_text
 
@@ -31,6 +33,7 @@ CAPABILITIES = {
     "samples": "draws samples",
     "density": "log-density",
     "encode": "codes",
+    "reconstruct": "reconstructs",
     "conditional": "conditions on y",
     "impute": "fills in missing values",
 }
@@ -99,6 +102,7 @@ def _view(report: dict[str, Any], material: dict[str, Material], real: Material)
         "families": families,
         "references": references,
         "cards": sample_cards(kind, families + references, material, real, report["data"]),
+        "codes": code_cards(kind, families, material, real, report["data"]),
         "curves": [(row, training_figures(material.get(row["name"]))) for row in families],
         "copies": [
             (row, neighbour_figures(kind, material.get(row["name"]), report["data"]))
@@ -107,8 +111,13 @@ def _view(report: dict[str, Any], material: dict[str, Material], real: Material)
         "abilities": _abilities(families, material),
         "protocol": list(_flat(protocol)),
         "arguments": [(row["name"], _arguments(row)) for row in families],
-        "troubled": [row for row in families if row.get("status") != "ok" or row.get("flags")],
+        "silent": SILENT,
+        "troubled": [row for row in families if _is_troubled(row)],
     }
+
+
+def _is_troubled(row: Row) -> bool:
+    return row.get("status") != "ok" or bool(set(row.get("flags") or ()) - {SILENT})
 
 
 def _size(data: dict[str, Any]) -> str:

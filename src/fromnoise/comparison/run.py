@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 
 from fromnoise import data
 from fromnoise import families as registry
 from fromnoise.base import GenerativeModel
 from fromnoise.comparison.assemble import Assembly, protocol
-from fromnoise.comparison.jobs import Job, Split, job_folder, write_split
+from fromnoise.comparison.jobs import Job, Split, job_folder, write_split, written_arguments
 from fromnoise.comparison.processes import run_worker
 from fromnoise.comparison.worker import run_job
 from fromnoise.data import Condition
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fromnoise")
 
-AUTO = ("gmm", "flow")
+AUTO = ("gmm", "autoencoder", "vae", "gan", "latent-flow", "flow", "diffusion")
+FOR_IMAGES = ("latent-flow",)  # what "auto" leaves out for other kinds of data
 REFERENCES = ("real", "gaussian", "copier")
 MOST_SAMPLES = {"vectors": 10_000, "table": 10_000, "images": 2_000}
 FEWEST_SAMPLES = 1_000
@@ -86,12 +88,14 @@ class Comparison:
         r"""Return the metrics as a DataFrame, a row a family or reference."""
         import pandas as pd
 
+        names = dict.fromkeys(name for row in self.report["rows"] for name in row["metrics"])
         rows = [
             {
                 "name": row["name"],
                 "role": row["role"],
                 "status": row["status"],
-                **{name: m["value"] for name, m in row["metrics"].items()},
+                "flags": ", ".join(row["flags"]),
+                **{name: row["metrics"].get(name, {}).get("value") for name in names},
                 **{
                     f"{name}_seconds": value
                     for name, value in row["seconds"].items()
@@ -124,7 +128,9 @@ def compare(
     Args:
         source: An array, a DataFrame, images, or what :func:`fromnoise.data.load` takes.
         y: Labels; the models are then conditional.
-        families: ``"auto"`` for all, names, or a mapping from names of yours to estimators.
+        families: ``"auto"`` for gmm, autoencoder, vae, gan, latent-flow (images only), flow and
+            diffusion; names; or a mapping from names of yours to estimators. A family that does
+            not sample is shown with its reconstructions and never ranked.
         budget: Budget of each fit, for instance ``"2m"``; ``"auto"`` is each family's own.
         seeds: How often each family is fitted.
         label: Column of a table, or ``"target"`` of a built-in set, that becomes y.
@@ -154,14 +160,14 @@ def compare(
     _check_arguments(budget, seeds, test_fraction)
     if y is not None and label is not None:
         raise ValueError("y and label both say what the labels are; pass one of them.")
-    models = _models(families)
+    chosen = None if isinstance(families, str) and families == "auto" else _models(families)
     if out is not None:
         _check_out(Path(out), overwrite)
     loaded = data.load(source, label=label, image_size=image_size, encoding=encoding)
     plan = _Plan(
         loaded,
         y if y is not None else loaded.y if label is not None else None,
-        models,
+        _models(_auto(loaded.kind)) if chosen is None else chosen,
         budget,
         seeds,
         test_fraction,
@@ -193,13 +199,17 @@ def _check_arguments(budget: str, seeds: int, test_fraction: float) -> None:
         raise ValueError(f"seeds must be at least 1, got {shown(seeds)}.")
 
 
+def _auto(kind: str) -> list[str]:
+    return [name for name in AUTO if kind == "images" or name not in FOR_IMAGES]
+
+
 def _models(
     wanted: str | Sequence[str] | Mapping[str, GenerativeModel],
 ) -> dict[str, str | GenerativeModel]:
     if isinstance(wanted, Mapping):
         chosen: dict[str, str | GenerativeModel] = dict(wanted)
     elif isinstance(wanted, str):
-        chosen = {name: name for name in (AUTO if wanted == "auto" else [wanted])}
+        chosen = {wanted: wanted}
     else:
         names = list(wanted) if isinstance(wanted, Sequence) else [wanted]
         chosen = {name: name for name in names}
@@ -268,7 +278,8 @@ class _Plan:
         n_samples, label = self._n_samples(), self._label()
         write_split(path / "split", split)
         done = protocol(split, self.budget, self.seeds, self.seed, n_samples)
-        assembly = Assembly(self.source, split, self.seed, n_samples, done, path, label)
+        known = self._known()
+        assembly = Assembly(self.source, split, self.seed, n_samples, done, path, label, known)
         self._announce()
         gaussian = registry.make("gmm", n_components=1)
         runs = {
@@ -298,10 +309,22 @@ class _Plan:
             Condition.fit(y, n).check_encode(y, n)
             if self.source.kind == "table" and np.ndim(y) > 1:
                 raise DataError(f"y must be one column for a table, got shape {np.shape(y)}.")
-        order = numpy_rng(self.seed, _SPLIT).permutation(n)
-        test, train = np.sort(order[:held_out]), np.sort(order[held_out:])
+        train, test = self._index()
         labels = [None if y is None else data.take(y, index) for index in (train, test)]
         return Split(data.take(X, train), labels[0], data.take(X, test), labels[1])
+
+    def _index(self) -> tuple[np.ndarray, np.ndarray]:
+        r"""Return which rows are for training and which are held out."""
+        n = data.n_rows(self.source.X)
+        order, held_out = numpy_rng(self.seed, _SPLIT).permutation(n), self._held_out(n)
+        return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+    def _known(self) -> Any:
+        r"""Return the labels of the held-out rows, whether models are given them or not."""
+        y = self.source.y if self.y is None else self.y
+        if y is None or data.n_rows(y) != data.n_rows(self.source.X):
+            return None
+        return data.take(y, self._index()[1])
 
     def _held_out(self, n: int) -> int:
         return min(round(n * self.test_fraction), MOST_TEST)
@@ -327,24 +350,29 @@ class _Plan:
 
     def _announce(self) -> None:
         fits = len(self.models) * self.seeds
+        count = "1 fit" if fits == 1 else f"{fits} fits"
+        logger.info("%s of %s: %s.", count, ", ".join(self.models), self._length(fits))
+
+    def _length(self, fits: int) -> str:
+        r"""Return how long all fits may take, as far as their budget says."""
         budget = Budget.parse(self.budget)
-        if budget is not None and budget.unit == "seconds":
-            each = (
-                f"{budget.amount:g} s each, at most {fits * budget.amount / 60:.1f} min of fitting"
-            )
-        else:
-            each = f"budget {self.budget}"
-        logger.info("%d fits of %s: %s.", fits, ", ".join(self.models), each)
+        if budget is None:
+            return "each family's own budget"
+        if budget.unit != "seconds":
+            return f"budget {self.budget}"
+        total = fits * budget.amount
+        time = f"{total:.0f} s" if total < 120 else f"{total / 60:.1f} min"
+        return f"{budget.amount:g} s each, at most {time} of fitting"
 
     def _fitted(
         self, name: str, model: str | GenerativeModel, seed: int, path: Path
     ) -> tuple[Path, dict[str, Any]]:
         folder = job_folder(path, name, seed)
-        plain = isinstance(model, str) or _is_plain(model)
+        arguments = {} if isinstance(model, str) else _plain_arguments(model)
         job = Job(
             name=name,
             family=model if isinstance(model, str) else model.family,
-            arguments={} if isinstance(model, str) or not plain else _arguments(model),
+            arguments=arguments or {},
             budget=self.budget,
             seed=self.seed + seed,
             n_samples=self._n_samples(),
@@ -354,11 +382,11 @@ class _Plan:
         )
         job.write(folder)
         logger.info("fitting %s", name)
-        if isinstance(model, str) or plain:
+        if arguments is not None:
             run_worker(folder, job)
         else:
             # A module or callback of the user's cannot go through files; it is fitted here.
-            own = model.__sklearn_clone__()
+            own: GenerativeModel = clone(model)
             run_job(folder, job, own)
             self.own.setdefault(name, own)
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
@@ -366,19 +394,12 @@ class _Plan:
         return folder, result
 
 
-def _arguments(model: GenerativeModel) -> dict[str, Any]:
-    r"""Return the arguments of a model; its seed, and where it is fitted, are the comparison's."""
+def _plain_arguments(model: GenerativeModel) -> dict[str, Any] | None:
+    r"""Return a model's arguments as JSON; None if it has to be fitted as the object it is.
+
+    Its seed, and where it is fitted, are the comparison's.
+    """
+    if type(model) is not registry.FAMILIES.get(model.family):
+        return None
     arguments = model.get_params(deep=False)
-    return {name: value for name, value in arguments.items() if name not in _NOT_TOLD}
-
-
-def _is_plain(model: GenerativeModel) -> bool:
-    r"""Return whether the model is its family with arguments that can be written down."""
-    known = type(model) is registry.FAMILIES.get(model.family)
-    return known and all(_is_plain_value(value) for value in _arguments(model).values())
-
-
-def _is_plain_value(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_plain_value(part) for part in value)
-    return value is None or type(value) in (bool, int, float, str)
+    return written_arguments({k: v for k, v in arguments.items() if k not in _NOT_TOLD})

@@ -19,12 +19,25 @@ import numpy as np
 
 from fromnoise import data, families
 from fromnoise.base import GenerativeModel
-from fromnoise.comparison.jobs import Job, Split, read_split, write_samples
+from fromnoise.comparison.codes import codes_of
+from fromnoise.comparison.jobs import (
+    Job,
+    Split,
+    read_split,
+    restored_arguments,
+    write_codes,
+    write_samples,
+)
 from fromnoise.errors import DataError
 from fromnoise.persistence import write_text
 
 SCORED_ROWS = 2000  # exact likelihood by an ODE costs a second a few hundred rows
-CAPABILITIES = {"samples": "sample", "density": "score_samples", "encode": "encode"}
+CAPABILITIES = {
+    "samples": "sample",
+    "density": "score_samples",
+    "encode": "encode",
+    "reconstruct": "reconstruct",
+}
 
 
 def main(folder: str) -> int:
@@ -33,7 +46,7 @@ def main(folder: str) -> int:
     path = Path(folder)
     job = Job.read(path)
     try:
-        run_job(path, job, families.make(job.family, **_tuples(job.arguments)))
+        run_job(path, job, families.make(job.family, **restored_arguments(job.arguments)))
     except KeyboardInterrupt:
         return 130  # Ctrl-C reaches every process of a terminal; the parent says what happened
     return 0
@@ -59,27 +72,53 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
     fit_seconds = time.monotonic() - started
     model.save(folder / "model", overwrite=True)
     write_text(folder / "fitted", "")
+    draws = hasattr(model, "sample")
+    sample_seconds = _drawn(folder, job, model, split) if draws else None
+    each = None if sample_seconds is None else sample_seconds / job.n_samples
+    codes = codes_of(model, split, each)
+    if codes is not None:
+        write_codes(folder / "codes", codes)
+    return {
+        "status": model.status_,
+        "reason": model.status_reason_ or ("" if draws else _why_silent(model)),
+        "seconds": {"fit": fit_seconds, "sample": sample_seconds},
+        "arguments": _shown(model),
+        "parameters": model.n_parameters_,
+        "evaluations": model.n_evaluations if draws else None,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "history": [{k: v for k, v in line.items() if v is not None} for line in model.history_],
+        "capabilities": _capabilities(model),
+        "likelihood": model.score_kind_ if hasattr(model, "score_samples") else None,
+    }
+
+
+def _drawn(folder: Path, job: Job, model: GenerativeModel, split: Split) -> float:
+    r"""Draw and write what the model is measured by; returns the seconds that drawing took."""
     started = time.monotonic()
     conditional = split.train_y is not None
     drawn = model.sample(job.n_samples, random_state=job.seed, return_y=conditional)
     X, y = drawn if conditional else (drawn, None)
-    sample_seconds = time.monotonic() - started
+    seconds = time.monotonic() - started
     write_samples(folder / "samples", X, y, _log_p(model, split, job))
-    return {
-        "status": model.status_,
-        "reason": model.status_reason_,
-        "seconds": {"fit": fit_seconds, "sample": sample_seconds},
-        "arguments": _shown(model),
-        "parameters": model.n_parameters_,
-        "evaluations": model.n_evaluations,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "history": [{k: v for k, v in line.items() if v is not None} for line in model.history_],
-        "capabilities": {
-            **{name: hasattr(model, method) for name, method in CAPABILITIES.items()},
-            "conditional": True,
-        },
-        "likelihood": model.score_kind_ if hasattr(model, "score_samples") else None,
+    return seconds
+
+
+def _why_silent(model: GenerativeModel) -> str:
+    r"""Return why the model has no samples, in its own words."""
+    try:
+        model.sample  # noqa: B018 - asked for the sentence that it answers with
+    except AttributeError as error:
+        return str(error)
+    return ""
+
+
+def _capabilities(model: GenerativeModel) -> dict[str, bool | str]:
+    able: dict[str, bool | str] = {
+        name: hasattr(model, method) for name, method in CAPABILITIES.items()
     }
+    if able["density"]:
+        able["density"] = model.score_kind_.replace("_", " ")
+    return {**able, "conditional": True}
 
 
 def _log_p(model: GenerativeModel, split: Split, job: Job) -> np.ndarray | None:
@@ -93,8 +132,8 @@ def _log_p(model: GenerativeModel, split: Split, job: Job) -> np.ndarray | None:
         return None
     if encoding.kind == "images" or not encoding.is_continuous:
         return None
-    if not hasattr(model, "score_samples"):
-        return None
+    if not hasattr(model, "score_samples") or model.score_kind_ != "exact":
+        return None  # a bound or an estimate does not compare with the density itself
     index = np.arange(min(SCORED_ROWS, data.n_rows(split.test)))
     y = None if split.test_y is None else data.take(split.test_y, index)
     try:
@@ -113,10 +152,6 @@ def _shown(model: GenerativeModel) -> dict[str, Any]:
         and value is not defaults[name]
         and not (isinstance(value, str | int | float) and value == defaults[name])
     }
-
-
-def _tuples(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,18 @@ r"""The families, one file each, and the only registry of their names.
 A name stands for a family with arguments: a preset is nothing more.
 """
 
-__all__ = ["FAMILIES", "PRESETS", "FlowMatching", "GaussianMixture", "load", "make"]
+__all__ = [
+    "FAMILIES",
+    "GAN",
+    "PRESETS",
+    "VAE",
+    "AutoEncoder",
+    "Diffusion",
+    "FlowMatching",
+    "GaussianMixture",
+    "load",
+    "make",
+]
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,17 +24,44 @@ from torch import nn
 
 from fromnoise.base import GenerativeModel
 from fromnoise.errors import ArtifactError, did_you_mean
+from fromnoise.families.autoencoder import AutoEncoder
+from fromnoise.families.diffusion import Diffusion
 from fromnoise.families.flow_matching import FlowMatching
+from fromnoise.families.gan import GAN
 from fromnoise.families.gaussian_mixture import GaussianMixture
+from fromnoise.families.vae import VAE
 from fromnoise.persistence import Tree, read_bundle
 
 Network = nn.Module | tuple[nn.Module, nn.Module]
 FAMILIES: Mapping[str, type[GenerativeModel]] = {
-    family.family: family for family in (GaussianMixture, FlowMatching)
+    family.family: family
+    for family in (GaussianMixture, AutoEncoder, VAE, GAN, Diffusion, FlowMatching)
 }
 PRESETS: Mapping[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in FAMILIES},
+    "latent-flow": ("autoencoder", {"prior": "flow"}),
+    "ddpm": (
+        "diffusion",
+        {
+            "path": "vp-linear",
+            "prediction": "noise",
+            "weighting": "simple",
+            "time_sampling": "steps",
+            "solver": "ancestral",
+            "grid": "uniform",
+            "steps": 1000,
+        },
+    ),
+    "iwae": ("vae", {"n_importance_train": 50}),
     "ot-cfm": ("flow", {"coupling": "optimal-transport"}),
+    "wgan": (
+        "gan",
+        {"objective": "wasserstein", "penalty": "weight-clipping", "critic_steps": 5},
+    ),
+    "wgan-gp": (
+        "gan",
+        {"objective": "wasserstein", "penalty": "gradient-penalty", "critic_steps": 5},
+    ),
 }
 
 
@@ -117,6 +155,12 @@ def _arguments(
         raise ArtifactError(
             f"{path} was fitted with modules of your own ({names})."
             " Pass some of the same shapes: load(path, network=module)."
+        )
+    pair = isinstance(saved.get("network"), list)
+    if own and pair != isinstance(network, tuple):
+        raise ArtifactError(
+            f"{path} was fitted with {'a pair of modules' if pair else 'one module'}; pass"
+            f" network={'(one, other)' if pair else 'module'}."
         )
     if own:
         arguments["network"] = network

@@ -25,7 +25,8 @@ from torch import Tensor
 from fromnoise.base import TransportModel
 from fromnoise.training import Batch, Objective
 from fromnoise.transport.couplings import optimal_transport
-from fromnoise.transport.paths import LINEAR, TIME_SAMPLERS, bridge, gaussian_flow
+from fromnoise.transport.paths import VP_COSINE, Path, bridge, gaussian_flow, linear
+from fromnoise.transport.times import TIME_SAMPLERS
 
 _COUPLED_COLUMNS = 100
 
@@ -38,8 +39,12 @@ class FlowMatching(TransportModel):
         coupling: ``"independent"``; ``"optimal-transport"``, within classes if there are any;
             or ``"auto"``: optimal transport for unconditional vectors and tables of at most
             100 columns, independent otherwise.
-        time_sampling: How the times of the loss are drawn: ``"uniform"``, or ``"logit-normal"``
-            with more weight on the middle of the path.
+        time_sampling: How the times of the loss are drawn: ``"uniform"``; ``"logit-normal"``
+            with more weight on the middle of the path; or ``"log-normal"``, beyond the middle.
+        path: ``"linear"``, or ``"vp-cosine"``, which keeps the variance.
+        sigma_min: Noise that the linear path leaves on standardised data at t = 1.
+        solver: How the ODE is solved when sampling; ``"dopri5"`` is adaptive and ignores
+            ``steps``, ``"adams"`` takes one evaluation a step.
 
     Attributes:
         history_: One dictionary a record: step, progress, seconds, loss, learning_rate,
@@ -60,13 +65,20 @@ class FlowMatching(TransportModel):
     family: ClassVar[str] = "flow"
 
     coupling: Literal["auto", "independent", "optimal-transport"] = "auto"
-    time_sampling: Literal["uniform", "logit-normal"] = "uniform"
+    time_sampling: Literal["uniform", "logit-normal", "log-normal"] = "uniform"
+    path: Literal["linear", "vp-cosine"] = "linear"
+    sigma_min: float = 0.0
+    solver: Literal["euler", "midpoint", "heun", "rk4", "adams", "dopri5"] = "midpoint"
+
+    @property
+    def route(self) -> Path:
+        r"""The path of the model."""
+        return linear(self.sigma_min) if self.path == "linear" else VP_COSINE
 
     def velocity(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         r"""Return v(x, t | y): the flow of a Gaussian, and what the network adds to it."""
-        u, spread, x = gaussian_flow(LINEAR, x, t)
-        network = self.networks_["network"]
-        return u + spread * (network(x, t) if y is None else network(x, t, y))
+        u, spread, x = gaussian_flow(self.route, x, t)
+        return u + spread * self._ask(x, t, y)
 
     def objectives(self) -> list[Objective]:
         r"""Return the one objective, E ‖v(x_t, t) − (x_1 − x_0)‖²."""
@@ -92,9 +104,15 @@ class FlowMatching(TransportModel):
         r"""Return the mean over rows of ‖v(x_t, t) − (x_1 − x_0)‖² / d."""
         x_0, x_1 = batch
         t = TIME_SAMPLERS[self.time_sampling](len(x_1), generator)
-        x_t, u_t = bridge(LINEAR, x_0, x_1, t)
+        x_t, u_t = bridge(self.route, x_0, x_1, t)
         v = self.velocity(x_t, t, self._hidden(y, generator))
         return (v - u_t).square().mean()
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        number = isinstance(self.sigma_min, int | float) and not isinstance(self.sigma_min, bool)
+        if not number or not 0 <= self.sigma_min < 1:
+            raise ValueError(f"sigma_min must be a number in [0, 1), got {self.sigma_min!r}.")
 
     def _coupled(self) -> bool:
         if self.coupling != "auto":

@@ -24,7 +24,8 @@ import narwhals as nw
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
-from fromnoise.errors import DataError, shown
+from fromnoise.errors import DataError
+from fromnoise.metrics.columns import columns_of, floats, in_order_of, is_number, moments, objects
 from fromnoise.metrics.pairs import checked
 
 _FIT_VALUES = 20_000_000  # of pixels, 160 MB
@@ -149,14 +150,12 @@ class TableFeatures:
     @classmethod
     def fit(cls, train: Any) -> Self:
         r"""Return the features that the training rows, a DataFrame, give."""
-        table = _table(train)
-        if 0 in table.shape:
-            raise DataError(f"expected rows and columns in train, got shape {table.shape}")
-        numeric = [column for column in table.iter_columns() if _is_number(column)]
-        other = [column for column in table.iter_columns() if not _is_number(column)]
+        columns = columns_of(train, "train").values()
+        numeric = [column for column in columns if is_number(column)]
+        other = [column for column in columns if not is_number(column)]
         return cls(
-            {column.name: _moments(_floats(column)) for column in numeric},
-            {column.name: _levels(_objects(column)) for column in other},
+            {column.name: moments(floats(column)) for column in numeric},
+            {column.name: _levels(objects(column)) for column in other},
         )
 
     def __call__(self, X: Any) -> np.ndarray:
@@ -165,69 +164,16 @@ class TableFeatures:
         Raises:
             DataError: If columns lack or are not known, or one is no longer of numbers.
         """
-        table, known = _table(X), [*self.numbers, *self.categories]
-        if set(table.columns) != set(known):
-            lacking = shown([name for name in known if name not in table.columns])
-            unknown = shown([name for name in table.columns if name not in known])
-            raise DataError(
-                f"expected the columns of the training table, but {lacking} are missing and "
-                f"{unknown} are not known; pass the same columns"
-            )
-        parts = [_standardised(table[name], *two) for name, two in self.numbers.items()]
-        parts += [_one_hot(table[name], levels) for name, levels in self.categories.items()]
+        columns = iter(in_order_of([*self.numbers, *self.categories], columns_of(X)))
+        parts = [_standardised(next(columns), *two) for two in self.numbers.values()]
+        parts += [_one_hot(next(columns), levels) for levels in self.categories.values()]
         return np.concatenate(parts, axis=1)
 
 
-def _table(X: Any) -> nw.DataFrame[Any]:
-    try:
-        return nw.from_native(X, eager_only=True)
-    except TypeError:
-        raise DataError(
-            f"expected a pandas or polars DataFrame, got {shown(type(X).__name__)}; "
-            "arrays need Standardise instead"
-        ) from None
-
-
-def _is_number(column: nw.Series[Any]) -> bool:
-    return column.dtype.is_numeric() or isinstance(column.dtype, (nw.Datetime, nw.Date))
-
-
-def _floats(column: nw.Series[Any]) -> np.ndarray:
-    # (n,), NaN where missing
-    if not _is_number(column):
-        raise DataError(
-            f"expected numbers or dates in column {shown(column.name)}, got {column.dtype}; "
-            "convert it to the training table's type"
-        )
-    missing = column.is_null().to_numpy()
-    if isinstance(column.dtype, (nw.Datetime, nw.Date)):
-        column = column.dt.timestamp("us")
-    out = np.full(len(missing), np.nan)
-    out[~missing] = column.drop_nulls().cast(nw.Float64).to_numpy()
-    if np.isinf(out).any():
-        raise DataError(
-            f"expected finite numbers in column {shown(column.name)}, got an infinity in row "
-            f"{np.flatnonzero(np.isinf(out))[0]}; drop the row or mark it missing"
-        )
-    return out
-
-
-def _moments(values: np.ndarray) -> tuple[float, float]:
-    seen = values[~np.isnan(values)]
-    return (float(seen.mean()), float(seen.std()) or 1.0) if len(seen) else (0.0, 1.0)
-
-
 def _standardised(column: nw.Series[Any], mean: float, scale: float) -> np.ndarray:
-    values = _floats(column)
+    values = floats(column)
     missing = np.isnan(values)
     return np.column_stack([np.where(missing, 0.0, (values - mean) / scale), missing])
-
-
-def _objects(column: nw.Series[Any]) -> list[Hashable]:
-    # None where missing; what cannot be a key of a dict stands as its text
-    missing = column.is_null().to_list()
-    values = [None if gone else x for gone, x in zip(missing, column.to_list(), strict=True)]
-    return [x if isinstance(x, Hashable) else str(x) for x in values]
 
 
 def _levels(values: list[Hashable]) -> dict[Hashable, int]:
@@ -236,7 +182,7 @@ def _levels(values: list[Hashable]) -> dict[Hashable, int]:
 
 
 def _one_hot(column: nw.Series[Any], levels: dict[Hashable, int]) -> np.ndarray:
-    position = np.array([levels.get(value, len(levels)) for value in _objects(column)])
+    position = np.array([levels.get(value, len(levels)) for value in objects(column)])
     return np.asarray(np.eye(len(levels) + 1)[position, :-1])
 
 

@@ -13,6 +13,7 @@ puts equal rows 1e-8 |x| apart, and ties and copies are what some metrics look f
 __all__ = [
     "Kernel",
     "checked",
+    "count_within",
     "distances",
     "group_count",
     "group_of",
@@ -250,6 +251,37 @@ def kth(found: np.ndarray, k: int, kept: np.ndarray) -> np.ndarray:
     """
     near = found[:, kept].reshape(len(found), -1)
     return np.asarray(np.partition(near, k - 1, axis=1)[:, k - 1])
+
+
+def count_within(
+    x: np.ndarray, y: np.ndarray, radii: np.ndarray, counted: np.ndarray
+) -> np.ndarray:
+    r"""Return how many pairs of rows are no farther apart than a radius, for S kinds of radii.
+
+    Args:
+        x: Rows, (n, d).
+        y: Rows, (m, d).
+        radii: Around each row of x, (n, S).
+        counted: Whether each row of y counts, (m, S).
+
+    Returns:
+        Numbers of pairs, (S,).
+
+    Example:
+        >>> x, y = np.array([[0.0], [5.0]]), np.array([[1.0], [2.0]])
+        >>> radii, counted = np.array([[2.0, 1.5], [3.0, 1.0]]), np.array([[True, True]] * 2)
+        >>> count_within(x, y, radii, counted).tolist()
+        [3, 1]
+    """
+    totals = np.zeros(radii.shape[1], dtype=np.int64)
+    for rows in _blocks(len(x), len(y)):
+        found = distances(x[rows], y)
+        # Most pairs are farther apart than any of the radii.
+        i, j = np.nonzero(found <= radii[rows].max(axis=1, keepdims=True))
+        near = found[i, j]
+        for s, radius in enumerate(radii[rows].T):
+            totals[s] += np.count_nonzero((near <= radius[i]) & counted[j, s])
+    return totals
 
 
 def _blocks(n: int, columns: int) -> Iterator[slice]:

@@ -25,7 +25,9 @@ __all__ = [
     "GROUPS",
     "Better",
     "Result",
+    "from_halves",
     "half_count",
+    "half_masks",
     "halved",
     "paired_difference",
     "share_interval",
@@ -127,6 +129,7 @@ def summarise(
     better: Better,
     target: float,
     interval: tuple[float, float] | None = None,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Result:
     r"""Return a result whose interval is the jackknife's, unless one is given.
 
@@ -136,6 +139,7 @@ def summarise(
         better: See :class:`Result`.
         target: See :class:`Result`.
         interval: Ends that a better method than value ± t · se gave.
+        bounds: What the metric's expectation can be; the interval is cut there.
 
     Returns:
         The result.
@@ -154,7 +158,10 @@ def summarise(
         )
     value, *replicates = map(float, values)
     half = _quantile(values) * math.sqrt(_variance(values))
-    low, high = interval or (value - half, value + half)
+    low, high = interval or (
+        min(max(value - half, bounds[0]), value),  # but for rounding, the value is within
+        max(min(value + half, bounds[1]), value),
+    )
     return Result(value, float(low), float(high), n, better, target, tuple(replicates))
 
 
@@ -168,8 +175,45 @@ def half_count(*sets: np.ndarray) -> int:
     return max(size for size in (4, 8, 12, GROUPS) if size == 4 or size <= min(map(len, sets)))
 
 
-def halved(statistic: Callable[[np.ndarray], float], groups: int) -> np.ndarray:
+def half_masks(groups: int) -> np.ndarray:
+    r"""Return which groups each statistic of :func:`from_halves` is of, (2 G - 1, G).
+
+    Args:
+        groups: G, of :func:`half_count`.
+
+    Returns:
+        All groups first, then each half and the other half of its split.
+
+    Example:
+        >>> half_masks(4)[:3].astype(int).tolist()
+        [[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]]
+    """
+    plus = _hadamard(groups) > 0
+    halves = np.stack([plus, ~plus], axis=1).reshape(-1, groups)
+    return np.concatenate([np.ones((1, groups), dtype=bool), halves])
+
+
+def from_halves(statistics: np.ndarray) -> np.ndarray:
     r"""Return a statistic of all rows, then the replicates that its halves give.
+
+    Args:
+        statistics: Of the rows of each mask of :func:`half_masks`, (2 G - 1,).
+
+    Returns:
+        Numbers, (1 + G,).
+
+    Example:
+        >>> means = np.array([1.0, 2.0, 3.0, 6.0])
+        >>> from_halves(half_masks(4) @ means / [4, 2, 2, 2, 2, 2, 2]).round(3).tolist()
+        [3.0, 3.667, 3.333, 3.0, 2.0]
+    """
+    splits = _hadamard((len(statistics) + 1) // 2)
+    contrasts = (statistics[1::2] - statistics[2::2]) / 2
+    return np.append(statistics[0], statistics[0] - contrasts @ splits / len(splits))
+
+
+def halved(statistic: Callable[[np.ndarray], float], groups: int) -> np.ndarray:
+    r"""Return :func:`from_halves` of a function of the mask.
 
     Args:
         statistic: Whether each group is kept, (G,) -> number.
@@ -183,10 +227,7 @@ def halved(statistic: Callable[[np.ndarray], float], groups: int) -> np.ndarray:
         >>> halved(lambda kept: means[kept].mean(), 4).round(3).tolist()
         [3.0, 3.667, 3.333, 3.0, 2.0]
     """
-    splits = _hadamard(groups)
-    contrasts = np.array([statistic(h > 0) - statistic(h < 0) for h in splits]) / 2
-    value = statistic(np.ones(groups, dtype=bool))
-    return np.append(value, value - contrasts @ splits / (groups - 1))
+    return from_halves(np.array([statistic(kept) for kept in half_masks(groups)]))
 
 
 def _hadamard(order: int) -> np.ndarray:

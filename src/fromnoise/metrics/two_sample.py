@@ -3,7 +3,6 @@ r"""Distances between two sets of rows: how far is what a model makes from what 
     energy_distance     D² = 2 E|x - y| - E|x - x'| - E|y - y'|              (Székely 2004)
     mmd                 M² = E k(x, x') + E k(y, y') - 2 E k(x, y)           (Gretton 2012)
     sliced_wasserstein  SW² = mean over directions u of W₂²(u·x, u·y)        (Rabin 2011)
-    coverage            share of real rows whose k-nearest ball has a fake   (Naeem 2020)
     c2st                area under the ROC curve of a classifier             (Lopez-Paz 2017)
 
 with x, x' real and y, y' fake. The first two are U-statistics: the pair of a row with itself is
@@ -12,7 +11,7 @@ negative. The others depend on n also in the mean: compare models at equal n onl
 measured in the units it comes in; see :mod:`fromnoise.metrics.features` for better ones.
 """
 
-__all__ = ["c2st", "coverage", "energy_distance", "mmd", "sliced_wasserstein"]
+__all__ = ["c2st", "energy_distance", "mmd", "sliced_wasserstein"]
 
 from collections.abc import Iterator
 from functools import partial
@@ -30,11 +29,9 @@ from fromnoise.metrics.pairs import (
     group_count,
     group_of,
     grouped_sums,
-    kth,
-    nearest_by_group,
     with_and_without,
 )
-from fromnoise.metrics.result import Result, half_count, halved, share_interval, summarise
+from fromnoise.metrics.result import Result, share_interval, summarise
 
 _FOLDS = 5
 _SEED = 0
@@ -193,47 +190,6 @@ def _squared_wasserstein(x: np.ndarray, y: np.ndarray) -> float:
     gap = x[:, (steps - 1) // m] - y[:, (steps - 1) // n]
     np.square(gap, out=gap)
     return float((gap @ (np.diff(steps, prepend=0) / (n * m))).sum())
-
-
-def coverage(real: Any, fake: Any, *, k: int = 5) -> Result:
-    r"""Return the share of real rows that have a fake no farther than their k-th real neighbour.
-
-    Args:
-        real: Rows, (n, d).
-        fake: Rows, (m, d).
-        k: Number of neighbours.
-
-    Returns:
-        The share; higher is better. The target is its mean when both sets have one continuous
-        distribution, 1 - Π_{i<k} (n - 1 - i)/(n - 1 + m - i), about 1 - 1/2^k for n = m.
-
-    Raises:
-        DataError: If a set is not (n, d), finite, of at least 2 k + 2 rows and of the same
-            columns; if k is below 1.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> real, fake = rng.normal(0, 1, (200, 2)), rng.normal(0, 0.2, (200, 2))
-        >>> round(coverage(real, fake).value, 2) < 0.5
-        True
-    """
-    if k < 1:
-        raise DataError(f"expected k of at least 1, got {k}; 5 is usual")
-    real, fake = checked({"real": real, "fake": fake}, minimum=2 * k + 2)
-    n, m, groups = len(real), len(fake), half_count(real, fake)
-    to_real = nearest_by_group(real, real, k, groups, same=True)
-    to_fake = nearest_by_group(real, fake, 1, groups)
-    group = group_of(n, groups)
-
-    def share(kept: np.ndarray) -> float:
-        rows = kept[group]
-        return float((kth(to_fake[rows], 1, kept) <= kth(to_real[rows], k, kept)).mean())
-
-    shares = halved(share, groups)
-    order = np.arange(k)
-    target = 1 - float(np.prod((n - 1 - order) / (n - 1 + m - order)))
-    interval = share_interval(shares, n)
-    return summarise(shares, n=min(n, m), better="higher", target=target, interval=interval)
 
 
 def c2st(real: Any, fake: Any) -> Result:

@@ -1,5 +1,6 @@
 r"""Modules that know shapes and conditions, and nothing of probability."""
 
+from fromnoise.networks.conv import ConvDecoder, ConvEncoder
 from fromnoise.networks.defaults import default_network
 from fromnoise.networks.layers import ConditionEmbedding, Moments, TimeEmbedding, null_condition
 from fromnoise.networks.mlp import ResidualMLP
@@ -7,6 +8,8 @@ from fromnoise.networks.transformer import PatchTransformer
 
 __all__ = [
     "ConditionEmbedding",
+    "ConvDecoder",
+    "ConvEncoder",
     "Moments",
     "PatchTransformer",
     "ResidualMLP",

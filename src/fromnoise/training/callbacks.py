@@ -8,7 +8,7 @@ __all__ = ["Callback", "ProgressBar", "Record"]
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 logger = logging.getLogger("fromnoise")
@@ -25,10 +25,12 @@ class Record:
         loss: Mean training loss since the last record; several objectives are summed.
         learning_rate: Of the first objective.
         validation: Loss on held-out rows with averaged weights; None where not measured.
+        more: Further columns, by name.
 
     Example:
-        >>> Record(1, 0.5, 0.1, 2.0, 1e-3).to_dict()["loss"]
-        2.0
+        >>> line = Record(1, 0.5, 0.1, 2.0, 1e-3, more={"critic_loss": 1.5}).to_dict()
+        >>> line["loss"], line["critic_loss"]
+        (2.0, 1.5)
     """
 
     step: int
@@ -37,10 +39,13 @@ class Record:
     loss: float
     learning_rate: float
     validation: float | None = None
+    more: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         r"""Return the record as a dictionary, for ``history_``."""
-        return asdict(self)
+        line = asdict(self)
+        more: dict[str, float] = line.pop("more")
+        return line | more
 
 
 Callback = Callable[[Record], object]

@@ -61,16 +61,21 @@ class Objective:
         parameters: What its gradient moves.
         every: Takes a step every so many steps.
         learning_rate: Of this player; None for the fit's.
-        betas: Of AdamW.
+        betas: Of AdamW; or a function of progress that returns them.
+        clip: Largest norm of its gradient, ``math.inf`` for any; None for the fit's.
         after_step: Called after each of its steps, for instance to clip weights.
+        name: With one, history has the columns ``NAME_loss`` and ``NAME_gradient``, the means of
+            its loss and of the norm of its gradient, before clipping, since the last record.
     """
 
     loss: Loss
     parameters: Sequence[nn.Parameter]
     every: int = 1
     learning_rate: float | None = None
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[float, float] | Callable[[float], tuple[float, float]] = (0.9, 0.99)
+    clip: float | None = None
     after_step: Callable[[], None] | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,7 @@ def train(
     *,
     prepare: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
     validate: Callable[[], float],
+    observe: Callable[[], dict[str, float]] = dict,
     callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     r"""Train ``networks`` in place and leave the best averaged weights in them.
@@ -158,12 +164,13 @@ def train(
         prepare: Turns rows into what the losses want (say, pairs of noise and data). It runs
             one batch ahead, in a thread.
         validate: Loss on held-out rows with the weights that the networks hold now.
+        observe: Returns columns of its own for each record.
         callbacks: Called with every record.
 
     Returns:
         History, status and the signal that was held back, if any.
     """
-    loop = _Loop(networks, objectives, clock, settings, validate, callbacks)
+    loop = _Loop(networks, objectives, clock, settings, validate, observe, callbacks)
     with Interrupts() as loop.outcome.interrupts, ThreadPoolExecutor(1) as ahead:
         clock.start()
         for x, y in _ahead(ahead, _batches(rows, settings, prepare)):
@@ -184,12 +191,13 @@ class _Loop:
         clock: Clock,
         settings: Settings,
         validate: Callable[[], float],
+        observe: Callable[[], dict[str, float]],
         callbacks: Sequence[Callback],
     ) -> None:
         self.players = [_Player(o, settings) for o in objectives]
         self.average = _Average(networks)
         self.clock, self.settings = clock, settings
-        self.validate, self.callbacks = validate, callbacks
+        self.validate, self.observe, self.callbacks = validate, observe, callbacks
         self.outcome = Outcome()
         self.done = self.skipped = 0
         self.losses: list[float] = []
@@ -231,7 +239,9 @@ class _Loop:
     def record(self, progress: float, validation: float | None) -> None:
         rate = self.players[0].rate(progress)
         loss = math.fsum(self.losses) / len(self.losses)
-        line = Record(self.done, progress, self.clock.elapsed(), loss, rate, validation)
+        more = {k: v for player in self.players for k, v in player.measured().items()}
+        more |= self.observe()
+        line = Record(self.done, progress, self.clock.elapsed(), loss, rate, validation, more)
         self.recorded, self.losses = progress, []
         self.outcome.history.append(line.to_dict())
         for callback in self.callbacks:
@@ -258,16 +268,29 @@ class _Player:
     def __init__(self, objective: Objective, settings: Settings) -> None:
         self.objective, self.settings = objective, settings
         self.peak = objective.learning_rate or settings.learning_rate
+        self.clip = settings.clip if objective.clip is None else objective.clip
+        self.seen: list[tuple[float, float]] = []  # loss and gradient norm since the last record
         self.optimizer = torch.optim.AdamW(
             objective.parameters,
             lr=self.peak,
-            betas=objective.betas,
+            betas=self.betas(0.0),
             weight_decay=settings.weight_decay,
             fused=True,
         )
 
     def rate(self, progress: float) -> float:
         return self.peak * learning_rate_factor(progress)
+
+    def betas(self, progress: float) -> tuple[float, float]:
+        betas = self.objective.betas
+        return betas(progress) if callable(betas) else betas
+
+    def measured(self) -> dict[str, float]:
+        if not self.objective.name or not self.seen:
+            return {}
+        loss, norm = (math.fsum(values) / len(values) for values in zip(*self.seen, strict=True))
+        self.seen = []
+        return {f"{self.objective.name}_loss": loss, f"{self.objective.name}_gradient": norm}
 
     def step(
         self, batch: Batch, y: Tensor | None, progress: float, generator: torch.Generator
@@ -278,15 +301,17 @@ class _Player:
             loss = self.objective.loss(batch, y, progress, generator)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss, inputs=list(self.objective.parameters))
-        norm = nn.utils.clip_grad_norm_(self.objective.parameters, self.settings.clip)
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters, self.clip)
         value = loss.item() if torch.isfinite(norm) else math.nan
         if math.isfinite(value):
             self._apply(progress)
+            if self.objective.name:
+                self.seen.append((value, norm.item()))
         return value
 
     def _apply(self, progress: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(progress)
+            group["lr"], group["betas"] = self.rate(progress), self.betas(progress)
         self.optimizer.step()
         if self.objective.after_step is not None:
             self.objective.after_step()

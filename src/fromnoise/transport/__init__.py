@@ -1,5 +1,23 @@
-r"""How noise moves to data: paths, solvers, couplings, guidance. Pure functions of tensors."""
+r"""How noise moves to data. Pure functions of tensors."""
 
-from fromnoise.transport import couplings, guidance, paths, solvers
+from fromnoise.transport import (
+    couplings,
+    densities,
+    guidance,
+    paths,
+    samplers,
+    solvers,
+    times,
+    weightings,
+)
 
-__all__ = ["couplings", "guidance", "paths", "solvers"]
+__all__ = [
+    "couplings",
+    "densities",
+    "guidance",
+    "paths",
+    "samplers",
+    "solvers",
+    "times",
+    "weightings",
+]

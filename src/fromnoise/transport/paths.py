@@ -1,36 +1,48 @@
-r"""Probability paths between noise and data, and the times at which they are learnt.
+r"""Probability paths between noise and data.
 
 **Time runs from noise (t = 0) to data (t = 1).** A path mixes the two,
 
     x_t = α_t x_1 + σ_t x_0,        x_0 noise, x_1 data,
     u_t = α'_t x_1 + σ'_t x_0       its velocity, the target of flow matching,
 
-with α_0 = 0, σ_0 = 1 and α_1 = 1, σ_1 = 0. Where the papers run the other way:
+with α_1 = 1, and σ_1 = 0 or little. Where the papers run the other way:
 
-    here                    Ho 2020                 Karras 2022      Liu 2022, Lipman 2023
-    t = 0 (noise)           step T                  σ = σ_max        t = 0
-    t = 1 (data)            step 0                  σ = 0            t = 1
-    (α_t, σ_t)              (√ᾱ, √(1 − ᾱ))          (1, σ) scaled    (t, 1 − t)
+    name         here: (α_t, σ_t)              there
+    linear       (t, 1 − t)                    Liu 2022, Lipman 2023: the same
+    vp-linear    (√ᾱ_k, √(1 − ᾱ_k))            Ho 2020: step k = 1000 (1 − t)
+    vp-cosine    (sin πt/2, cos πt/2)          Nichol & Dhariwal 2021, without their offset
+    edm          (1, σ), σ from 80 to 0.002    Karras 2022, eq. 5: σ^(1/7) falls evenly in t
 
-The straight path, α_t = t and σ_t = 1 − t, is Liu 2022 (eq. 1) and Lipman 2023 (eq. 20) with
-σ_min = 0.
+**One arc.** Divided by √(α_t² + σ_t²), every path is the same quarter of a circle, walked at
+another speed: x = sin θ x_1 + cos θ x_0 with tan θ = α_t / σ_t. Its velocity, that is
+cos θ x_1 − sin θ x_0, has unit size and nothing linear in common with x when the data are
+standardised. It is what Salimans & Ho 2022 call v, what Karras' network learns, and what is left
+of the velocity of any path when a Gaussian's is taken out: :func:`gaussian_flow`.
 """
 
 __all__ = [
     "LINEAR",
-    "TIME_SAMPLERS",
+    "PATHS",
+    "VP_COSINE",
     "Path",
+    "angle",
     "bridge",
+    "convert",
     "gaussian_flow",
-    "logit_normal_times",
-    "uniform_times",
+    "linear",
+    "time_at",
 ]
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Quantity = Literal["noise", "data", "velocity", "score"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +67,96 @@ class Path:
     d_sigma: Callable[[Tensor], Tensor]
 
 
-LINEAR = Path(
-    alpha=lambda t: t,
-    sigma=lambda t: 1 - t,
-    d_alpha=torch.ones_like,
-    d_sigma=lambda t: -torch.ones_like(t),
+@cache
+def linear(sigma_min: float = 0.0) -> Path:
+    r"""Return the straight path, α_t = t and σ_t = 1 − (1 − σ_min) t (Lipman 2023, eq. 20).
+
+    Args:
+        sigma_min: Noise that is left on the data at t = 1.
+
+    Example:
+        >>> linear(0.1).sigma(torch.tensor([0.0, 1.0]))
+        tensor([1.0000, 0.1000])
+    """
+    fall = 1 - sigma_min
+    return Path(
+        alpha=lambda t: t,
+        sigma=lambda t: 1 - fall * t,
+        d_alpha=torch.ones_like,
+        d_sigma=lambda t: torch.full_like(t, -fall),
+    )
+
+
+LINEAR = linear(0.0)
+
+_QUARTER = math.pi / 2
+VP_COSINE = Path(
+    alpha=lambda t: torch.sin(_QUARTER * t),
+    sigma=lambda t: torch.cos(_QUARTER * t),
+    d_alpha=lambda t: _QUARTER * torch.cos(_QUARTER * t),
+    d_sigma=lambda t: -_QUARTER * torch.sin(_QUARTER * t),
 )
+
+SIGMA_MAX, SIGMA_MIN, RHO = 80.0, 0.002, 7.0
+_ROOT, _FALL = SIGMA_MAX ** (1 / RHO), SIGMA_MAX ** (1 / RHO) - SIGMA_MIN ** (1 / RHO)
+_EDM = Path(
+    alpha=torch.ones_like,
+    sigma=lambda t: (_ROOT - _FALL * t) ** RHO,
+    d_alpha=torch.zeros_like,
+    d_sigma=lambda t: -RHO * _FALL * (_ROOT - _FALL * t) ** (RHO - 1),
+)
+
+# Ho 2020, section 4: β_k rises from 1e-4 at k = 1 to 0.02 at k = 1000.
+_STEPS, _FIRST, _LAST = 1000, 1e-4, 0.02
+_RISE = (_LAST - _FIRST) / (_STEPS - 1)
+
+
+def _beta(t: Tensor) -> Tensor:
+    r"""Return β at k + 1/2, in float64."""
+    return _FIRST + (_STEPS * (1 - t.double()) - 0.5) * _RISE
+
+
+def _log_alpha_bar(t: Tensor) -> Tensor:
+    r"""Return ln ᾱ = Σ_{j ≤ k} ln(1 − β_j), for steps k = 1000 (1 − t) that need not be whole.
+
+    By the formula of Euler and Maclaurin, which for a sum as smooth as this is exact to 1e-15:
+    ∫ ln(1 − β) from 1/2 to k + 1/2, less a 24th of the difference of the slopes there.
+    """
+
+    def primitive(beta: Tensor) -> Tensor:
+        return -((1 - beta) * torch.log1p(-beta) + beta) / _RISE + _RISE / (1 - beta) / 24
+
+    return primitive(_beta(t)) - primitive(_beta(torch.ones((), dtype=torch.float64)))
+
+
+def _d_log_alpha_bar(t: Tensor) -> Tensor:
+    beta = _beta(t)
+    return -_STEPS * (torch.log1p(-beta) + (_RISE / (1 - beta)) ** 2 / 24)
+
+
+def _vp_alpha(t: Tensor) -> Tensor:
+    return (0.5 * _log_alpha_bar(t)).exp().to(t.dtype)
+
+
+def _vp_sigma(t: Tensor) -> Tensor:
+    return (-torch.expm1(_log_alpha_bar(t))).sqrt().to(t.dtype)
+
+
+def _vp_d_alpha(t: Tensor) -> Tensor:
+    return (0.5 * _d_log_alpha_bar(t) * (0.5 * _log_alpha_bar(t)).exp()).to(t.dtype)
+
+
+def _vp_d_sigma(t: Tensor) -> Tensor:
+    share = _log_alpha_bar(t)
+    return (-0.5 * _d_log_alpha_bar(t) * share.exp() / (-torch.expm1(share)).sqrt()).to(t.dtype)
+
+
+PATHS: dict[str, Path] = {
+    "linear": LINEAR,
+    "vp-linear": Path(_vp_alpha, _vp_sigma, _vp_d_alpha, _vp_d_sigma),
+    "vp-cosine": VP_COSINE,
+    "edm": _EDM,
+}
 
 
 def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +176,7 @@ def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Ten
         >>> x_t.item()
         1.0
     """
-    t = t.reshape(-1, *[1] * (x_1.ndim - 1))  # (n, 1, ...)
+    t = _beside(t, x_1)
     x_t = path.alpha(t) * x_1 + path.sigma(t) * x_0
     return x_t, path.d_alpha(t) * x_1 + path.d_sigma(t) * x_0
 
@@ -93,9 +189,11 @@ def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Ten
         u_t(x) = (α'_t α_t + σ'_t σ_t) / V_t · x,
 
     and that of a single pair spreads around it by s_t = abs(α'_t σ_t − σ'_t α_t) / √V_t. A network
-    that learns only the rest, v = u_t + s_t F(x / √V_t, t), has an input and a target of unit
-    size at every time: the preconditioning of Karras 2022, table 1, for a velocity and
-    standardised data.
+    that learns only the rest, u = u_t + s_t F(x / √V_t, t), has an input and a target of unit
+    size at every time. The target is the velocity on the arc, F* = cos θ x_1 − sin θ x_0, for
+    every path. In the letters of Karras 2022, table 1, with σ_data = 1 and path edm:
+
+        c_in = 1/√V_t,   D = c_skip x + c_out F,   c_skip = 1/V_t,   c_out = σ_t/√V_t.
 
     Args:
         path: The path.
@@ -110,7 +208,7 @@ def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Ten
         >>> u, spread  # half way there are equal parts of noise and data
         (tensor([[0.]]), tensor([[1.4142]]))
     """
-    t = t.reshape(-1, *[1] * (x.ndim - 1))
+    t = _beside(t, x)
     alpha, sigma = path.alpha(t), path.sigma(t)
     d_alpha, d_sigma = path.d_alpha(t), path.d_sigma(t)
     scale = (alpha**2 + sigma**2).rsqrt()
@@ -118,34 +216,78 @@ def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Ten
     return slope * x, (d_alpha * sigma - d_sigma * alpha).abs() * scale, x * scale
 
 
-def uniform_times(n: int, generator: torch.Generator) -> Tensor:
-    r"""Return n times from U(0, 1), spread evenly: one shift, n equal steps (Kingma 2021, I.1).
+def convert(
+    path: Path, x: Tensor, t: Tensor, value: Tensor, given: Quantity, wanted: Quantity
+) -> Tensor:
+    r"""Turn one prediction at x_t into another.
 
-    Each time alone is uniform; together they cover [0, 1], so the loss is less noisy.
+    Noise x_0 and data x_1, velocity u = α' x_1 + σ' x_0 and score s = −x_0 / σ say the same of a
+    point x_t = α x_1 + σ x_0, as long as σ (noise to data: α) is not zero.
+
+    Args:
+        path: The path.
+        x: Points x_t, ``(n, *)``.
+        t: Times, ``(n,)``.
+        value: The prediction, ``(n, *)``.
+        given: What it is.
+        wanted: What to turn it into.
+
+    Returns:
+        The same prediction, ``(n, *)``.
 
     Example:
-        >>> uniform_times(4, torch.Generator().manual_seed(0)).sort().values.diff()
-        tensor([0.2500, 0.2500, 0.2500])
+        >>> x, t = torch.tensor([[0.5]]), torch.tensor([0.5])
+        >>> convert(LINEAR, x, t, torch.tensor([[2.0]]), "velocity", "data")
+        tensor([[1.5000]])
     """
-    shift = torch.rand(1, generator=generator, device=generator.device)
-    return (shift + torch.arange(n, device=generator.device) / n) % 1
+    if given == wanted:
+        return value
+    t = _beside(t, x)
+    alpha, sigma, slope_a, slope_s = (
+        f(t) for f in (path.alpha, path.sigma, path.d_alpha, path.d_sigma)
+    )
+    if given == "velocity":
+        turn = slope_a * sigma - slope_s * alpha
+        data, noise = (sigma * value - slope_s * x) / turn, (slope_a * x - alpha * value) / turn
+    elif given == "data":
+        data, noise = value, (x - alpha * value) / sigma
+    else:
+        noise = value if given == "noise" else -sigma * value
+        data = (x - sigma * noise) / alpha
+    if wanted == "velocity":
+        return slope_a * data + slope_s * noise
+    return data if wanted == "data" else noise if wanted == "noise" else -noise / sigma
 
 
-def logit_normal_times(n: int, generator: torch.Generator) -> Tensor:
-    r"""Return n times t = sigmoid(s), s ~ N(0, 1), spread evenly (Esser 2024, section 3.1).
-
-    The middle of the path, where the velocity is hardest to tell, is visited most.
+def angle(path: Path, t: Tensor) -> Tensor:
+    r"""Return the place on the arc, θ = arctan(α_t / σ_t): 0 is noise, π/2 is data.
 
     Example:
-        >>> t = logit_normal_times(1000, torch.Generator().manual_seed(0))
-        >>> bool((t > 0).all() and (t < 1).all()), round(t.mean().item(), 2)
-        (True, 0.5)
+        >>> angle(LINEAR, torch.tensor([0.0, 0.5, 1.0]))
+        tensor([0.0000, 0.7854, 1.5708])
     """
-    u = uniform_times(n, generator).clamp(1e-6, 1 - 1e-6)
-    return torch.sigmoid(torch.special.ndtri(u))
+    return torch.atan2(path.alpha(t), path.sigma(t))
 
 
-TIME_SAMPLERS: dict[str, Callable[[int, torch.Generator], Tensor]] = {
-    "uniform": uniform_times,
-    "logit-normal": logit_normal_times,
-}
+def time_at(path: Path, theta: Tensor) -> Tensor:
+    r"""Return the times at which a path passes angles; the inverse of :func:`angle`.
+
+    Found by halving [0, 1] fifty times, in float64, but for the arc itself at even speed.
+
+    Example:
+        >>> time_at(LINEAR, torch.tensor([0.0, math.pi / 4])).round(decimals=6)
+        tensor([0.0000, 0.5000], dtype=torch.float64)
+    """
+    theta = theta.double()
+    if path is VP_COSINE:
+        return theta / _QUARTER
+    low, high = torch.zeros_like(theta), torch.ones_like(theta)
+    for _ in range(50):
+        middle = (low + high) / 2
+        before = angle(path, middle) < theta
+        low, high = torch.where(before, middle, low), torch.where(before, high, middle)
+    return torch.where(theta <= angle(path, torch.zeros_like(theta)), 0.0, high)
+
+
+def _beside(t: Tensor, x: Tensor) -> Tensor:
+    return t.reshape(-1, *[1] * (x.ndim - 1))  # (n, 1, ...)
