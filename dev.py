@@ -64,14 +64,14 @@ def demo():
 
 def test():
     """Run the linters, the type checker, the import contract and all tests."""
-    install("dev", "table")
+    install("dev", "table", "eval")
     install_browser()
     return run_all(*LINTERS, ["pytest"])
 
 
 def lint():
     """Run the linters, the type checker and the import contract."""
-    install("dev", "table")
+    install("dev", "table", "eval")
     return run_all(*LINTERS)
 
 

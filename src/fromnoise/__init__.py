@@ -49,7 +49,15 @@ if TYPE_CHECKING:
     from fromnoise import data, families, metrics, networks, training, transport
     from fromnoise.comparison import compare
     from fromnoise.errors import ArtifactError, DataError
-    from fromnoise.families import GAN, AutoEncoder, Diffusion, FlowMatching, GaussianMixture, VAE, load
+    from fromnoise.families import (
+        GAN,
+        VAE,
+        AutoEncoder,
+        Diffusion,
+        FlowMatching,
+        GaussianMixture,
+        load,
+    )
 
 
 def __getattr__(name: str) -> Any:

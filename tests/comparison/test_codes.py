@@ -12,6 +12,7 @@ from fromnoise.comparison import codes as made
 from fromnoise.comparison.codes import LEVELS, STEPS, codes_of, slerp
 from fromnoise.comparison.jobs import Split
 from fromnoise.data import Condition
+from fromnoise.networks.defaults import evaluation_rows
 
 RNG = np.random.default_rng(0)
 SCALES = np.array([1.0, 5.0, 2.0, 0.5, 4.0, 3.0])
@@ -169,8 +170,8 @@ class Solved(Known):
 def test_a_model_that_codes_by_an_ode_shows_an_interpolation_if_it_is_cheap():
     cheap = codes_of(Solved(), split(), 1e-6)
     assert cheap.between is not None and cheap.reconstructed is None and cheap.spherical
-    # 24 rows of 256 evaluations, where a drawn row takes 40.
-    rows = made.PAIRS * (2 + len(STEPS))
+    # Two blocks of rows, of 256 evaluations each, where a drawn row takes 40.
+    rows = 2 * evaluation_rows((1, 2, 3))
     limit = made.LONGEST_SECONDS / rows * 40 / 256
     assert codes_of(Solved(), split(), 0.99 * limit) is not None
     assert codes_of(Solved(), split(), 1.01 * limit) is None

@@ -320,6 +320,18 @@ def test_each_player_has_its_own_parameters_and_learning_rate() -> None:
     assert small(critic_learning_rate="auto").fit(square()).objectives()[0].learning_rate is None
 
 
+def test_the_players_meet_standardised_rows_and_noise_of_their_own() -> None:
+    X = square() * [1.0, 50.0] + [3.0, 0.0]
+    model = small(budget="1 steps").fit(X)
+    rows = torch.from_numpy(model.encoding_.pack(model.encoding_.encode(X))) * 5 + 2
+    model.measure(rows)
+    x, z, other = model.prepare(rows, None, seeded())
+    torch.testing.assert_close(x.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x.std(0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
+    assert z.shape == other.shape == (len(X), *model.noise_shape)
+    assert not torch.equal(z, other)
+
+
 def test_history_holds_both_players_and_what_held_out_rows_say() -> None:
     model = small(budget="100 steps").fit(square(1000))
     checked = [line for line in model.history_ if line["validation"] is not None]
@@ -371,7 +383,7 @@ def test_validation_is_a_distance_in_units_of_a_single_point_and_what_is_missed(
 def test_it_beats_a_single_gaussian_and_misses_no_mode() -> None:
     X = fn.data.load("8gaussians").X
     train, test = X[:4000], X[4000:6000]
-    model = small(budget="700 steps").fit(train)
+    model = small(budget="450 steps").fit(train)
     drawn = model.sample(2000, random_state=0)
     rival = fn.GaussianMixture(n_components=1).fit(train).sample(2000, random_state=0)
     assert energy_distance(test, drawn).high < energy_distance(test, rival).low
@@ -384,7 +396,7 @@ def test_samples_follow_classes() -> None:
     rng = np.random.default_rng(0)
     y = np.array(["low", "high"])[rng.integers(0, 2, 1000)]
     X = rng.normal(size=(1000, 2)) * 0.3 + np.where(y == "low", -3, 3)[:, None]
-    model = small(budget="250 steps").fit(X, y)
+    model = small(budget="150 steps").fit(X, y)
     assert (model.sample(100, y="low", random_state=0).mean(0) < -2).all()
     assert (model.sample(100, y="high", random_state=0).mean(0) > 2).all()
 
@@ -393,7 +405,7 @@ def test_samples_follow_numbers() -> None:
     rng = np.random.default_rng(0)
     y = rng.uniform(-2, 2, 1000)
     X = y[:, None] * [1.0, -1.0] + 0.2 * rng.normal(size=(1000, 2))
-    model = small(budget="400 steps").fit(X, y)
+    model = small(budget="250 steps").fit(X, y)
     for value in (-1.5, 0.0, 1.5):
         mean = model.sample(300, y=value, random_state=0).mean(0)
         np.testing.assert_allclose(mean, [value, -value], atol=0.5)
@@ -404,7 +416,7 @@ def test_a_table_keeps_the_shares_of_its_categories() -> None:
     city = rng.choice(["Oslo", "Rome", "Bonn"], 1000, p=[0.6, 0.3, 0.1])
     height = np.where(city == "Oslo", 5.0, 0.0) + rng.normal(size=1000)
     X = pd.DataFrame({"city": city, "height": height})
-    drawn = small(budget="400 steps").fit(X).sample(1000, random_state=0)
+    drawn = small(budget="300 steps").fit(X).sample(1000, random_state=0)
     shares = drawn["city"].value_counts(normalize=True)
     assert shares["Oslo"] == pytest.approx(0.6, abs=0.12)
     assert shares["Rome"] == pytest.approx(0.3, abs=0.12)

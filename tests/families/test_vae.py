@@ -380,6 +380,13 @@ def test_a_prior_is_conditional_when_the_model_is() -> None:
     X = rng.normal(size=(300, 3)) + np.where(y == "a", 2.0, -2.0)[:, None]
     model = small(prior=fn.GaussianMixture(n_components=1), budget="200 steps").fit(X, y)
     assert model.prior_.condition_ is not None
+    z = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
+    mean, codes = torch.zeros(4, 2), torch.tensor([0, 1, 1, 0])
+    expected = model.prior_.score_samples(
+        z.reshape(12, 2).double().numpy(), codes.numpy().repeat(3)
+    )
+    ratio = model.log_ratio(z, codes, mean, mean) + log_normal(z, mean[:, None], mean[:, None])
+    np.testing.assert_allclose(ratio.flatten(), expected, rtol=1e-4)
     each = np.stack([model.score_samples(X, np.full(300, label)) for label in "ab"])
     share = np.array([[(y == "a").mean()], [(y == "b").mean()]])
     total = np.log((share * np.exp(each)).sum(0))

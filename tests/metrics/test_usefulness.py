@@ -108,6 +108,11 @@ def test_a_class_that_the_fakes_lack_counts_a_half():
     # and one that the test lacks counts nothing, but is not taken for another
     more = train_on_synthetic(fake, known, "kind").value
     assert more == pytest.approx(1, abs=0.02)
+    # all irises and half the roses are tulips: (1 for rose and 1/2 for iris)/2
+    tulip = fake.assign(
+        kind=fake["kind"].where((fake["kind"] == "rose") & (fake.index % 2), "tulip")
+    )
+    assert train_on_synthetic(tulip, known, "kind").value == pytest.approx(0.75, abs=0.03)
 
 
 @pytest.mark.parametrize("target", ["whole", "yes", "level"])
@@ -161,6 +166,11 @@ def test_rows_without_target_are_left_out_and_other_gaps_are_information():
     result = train_on_synthetic(fake, test, "weight")
     assert result == train_on_synthetic(fake.dropna(), test.dropna(), "weight")
     assert result.n == test["weight"].notna().sum()
+    fake.loc[::5, "kind"] = None
+    test.loc[::7, "kind"] = None
+    result = train_on_synthetic(fake, test, "kind")
+    rows = [table.dropna(subset="kind") for table in (fake, test)]
+    assert result == train_on_synthetic(*rows, "kind")
     # a gap that says it all
     told = [
         table.dropna().assign(
@@ -209,3 +219,36 @@ def test_tables_that_cannot_be_learnt_from_are_refused():
         train_on_synthetic(many, many, "c")
     with pytest.raises(DataError, match="test as a pandas or polars DataFrame"):
         train_on_synthetic(fake, test.to_numpy(), "kind")
+
+
+def test_no_interval_ends_above_perfect_prediction():
+    x = np.random.default_rng(1).normal(size=80)
+    table = pd.DataFrame({"x": x, "y": x})
+    result = train_on_synthetic(table, table[:20], "y")
+    assert result.low < result.value < 1 == result.high
+
+
+def test_ten_rows_are_enough():
+    for target in ("kind", "weight"):
+        result = train_on_synthetic(flowers(10), flowers(10, seed=1), target)
+        assert result.low <= result.value <= result.high
+        assert result.n == 10
+
+
+def test_levels_are_scikit_learns_categories_and_unknown_ones_are_missing():
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=20)
+
+    def table(n, levels):
+        code = rng.integers(0, levels, n)
+        return pd.DataFrame({"c": [f"{i}" for i in code], "y": means[code] + rng.normal(size=n)})
+
+    fake, test = table(300, 12), table(200, 20)
+    trees = HistGradientBoostingRegressor(
+        max_iter=TREES, early_stopping=False, random_state=0, categorical_features="from_dtype"
+    )
+    known = pd.CategoricalDtype(sorted(set(fake["c"])))
+    trees.fit(fake[["c"]].astype(known), fake["y"])
+    test_levels = test[["c"]].where(test["c"].isin(known.categories)).astype(known)
+    expected = r2_score(test["y"], trees.predict(test_levels))
+    assert train_on_synthetic(fake, test, "y").value == pytest.approx(expected, rel=1e-5)

@@ -26,6 +26,7 @@ from fromnoise import data
 from fromnoise.base import GenerativeModel
 from fromnoise.base.transport import EXACT_STEPS
 from fromnoise.comparison.jobs import Codes, Split
+from fromnoise.networks.defaults import evaluation_rows
 
 logger = logging.getLogger("fromnoise")
 
@@ -130,7 +131,8 @@ class _Show:
         r"""Return what :meth:`interpolation` will take; None where there is none."""
         if not self.is_images or seconds_a_row is None or not self.model.n_evaluations:
             return None
-        rows = PAIRS * (2 + len(STEPS))
+        block = evaluation_rows(self.model.encoding_.model_shape)  # smaller ones are filled up
+        rows = sum(-(-count // block) * block for count in (2 * PAIRS, PAIRS * len(STEPS)))
         return seconds_a_row / self.model.n_evaluations * _RK4 * EXACT_STEPS * rows
 
     @property
@@ -164,8 +166,8 @@ class _Show:
     def _between(self) -> tuple[Any, tuple[tuple[int, int], ...]]:
         ends = self._pairs()
         first, second = ends.T
-        a, b = (self.model.encode(*self._rows(index)).astype(float) for index in (first, second))
-        codes = [self._path(*pair) for pair in zip(a, b, strict=True)]
+        coded = self.model.encode(*self._rows(ends.ravel())).astype(float)
+        codes = [self._path(a, b) for a, b in zip(coded[::2], coded[1::2], strict=True)]
         X = self.model.decode(np.concatenate(codes), self._labels_between(first, second))
         return X, tuple((int(i), int(j)) for i, j in ends)
 

@@ -166,8 +166,10 @@ class VectorEncoding(FlatEncoding):
 
     def log_det(self, encoded: Encoded) -> Array:
         r"""Return the sum of -log std over observed entries, ``(n,)``."""
-        logs: Array = np.where(encoded.observed, -np.log(self.scale[self._active]), 0.0).sum(1)
-        return logs
+        logs = np.where(encoded.observed, -np.log(self.scale[self._active]), 0.0)
+        # In row order: else the order of the sum, and its last bit, depend on the number of rows.
+        total: Array = np.ascontiguousarray(logs).sum(1)
+        return total
 
     def linear(self) -> tuple[Array, Array, Array]:
         r"""Return (mean, standard deviation, whether the column varies)."""
