@@ -64,10 +64,15 @@ EVIDENCE = multivariate_normal(
 PRECISION = 1 + W.square().sum(0) / SIGMA**2
 
 
+def linear_pair(d: int, k: int, seed: int = 0) -> tuple[nn.Linear, nn.Linear]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Linear(d, 2 * k), nn.Linear(k, d)
+
+
 def linear(shift: float = 0.0, stretch: float = 1.0) -> fn.VAE:
     r"""Return x = W z + c + σ ε, and q as far from its posterior as is asked for."""
-    pair = (nn.Linear(D, 2 * K), nn.Linear(K, D))
-    model = small(network=pair, budget="1 steps").fit(gaussian(50, D))
+    model = small(network=linear_pair(D, K), budget="1 steps").fit(gaussian(50, D))
     networks = model.networks_.double()
     encoder, decoder = networks["encoder"], networks["decoder"]
     gain = W.T / SIGMA**2 / PRECISION[:, None]
@@ -261,7 +266,7 @@ def equicorrelated(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 def trained(variance: float, **arguments: Any) -> FixedVAE:
     X, _ = equicorrelated()
     model = FixedVAE(
-        network=(nn.Linear(6, 8), nn.Linear(4, 6)),
+        network=linear_pair(6, 4),
         latent_dim=4,
         validation_fraction=0.0,
         random_state=0,
@@ -284,7 +289,9 @@ def test_row_8_the_units_that_live_are_those_above_the_noise() -> None:
 
 def test_row_e8_noise_above_every_eigenvalue_collapses_and_says_so() -> None:
     X, eigenvalues = equicorrelated()
-    model = trained(1.2 * eigenvalues[0], prior=fn.GaussianMixture(n_components=1))
+    model = trained(
+        2 * eigenvalues[0], prior=fn.GaussianMixture(n_components=1), budget="2500 steps"
+    )
     assert kl_to_normal(*model.posterior(torch.from_numpy(X).float())).sum(1).mean() < 1e-3
     assert (model.status_, model.n_active_units_) == ("collapsed", 0)
     assert "0 of 4 units are active" in model.status_reason_
@@ -298,7 +305,7 @@ def test_row_e8_noise_above_every_eigenvalue_collapses_and_says_so() -> None:
 def test_the_optimal_variance_is_that_of_the_discarded_directions() -> None:
     X, eigenvalues = equicorrelated()
     model = fn.VAE(
-        network=(nn.Linear(6, 4), nn.Linear(2, 6)),
+        network=linear_pair(6, 2),
         budget="1000 steps",
         learning_rate=0.02,
         random_state=0,

@@ -237,10 +237,10 @@ def test_ten_rows_are_enough():
 
 def test_levels_are_scikit_learns_categories_and_unknown_ones_are_missing():
     rng = np.random.default_rng(0)
-    means = rng.normal(size=20)
+    means = np.append(5.0, rng.normal(size=19))  # the most frequent level is unlike the others
 
     def table(n, levels):
-        code = rng.integers(0, levels, n)
+        code = rng.integers(0, levels, n) * (rng.random(n) > 0.1)
         return pd.DataFrame({"c": [f"{i}" for i in code], "y": means[code] + rng.normal(size=n)})
 
     fake, test = table(300, 12), table(200, 20)
