@@ -50,7 +50,7 @@ def main():
 def demo():
     """Compare the families on digits and on a table, and say where the reports are."""
     install("table")
-    options = ["--families", "gmm,flow", "--budget", "30s", "--force"]
+    options = ["--families", "gmm,vae,flow", "--budget", "30s", "--force"]
     for name, source in DEMOS.items():
         say(f"comparing on {name}")
         code = tool("fromnoise", "compare", *source, *options, "--out", f"reports/{name}")

@@ -4,6 +4,7 @@ import pytest
 
 from contract_cases import CASES
 from fromnoise import families
+from fromnoise.base import transport
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -12,3 +13,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "case" in metafunc.fixturenames and "case" not in marks:
         metafunc.parametrize("case", list(CASES))
+
+
+@pytest.fixture(autouse=True)
+def coarse_odes(monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Solve ODEs of codes and scores in fewer steps; how exact they are is tested elsewhere."""
+    monkeypatch.setattr(transport, "EXACT_STEPS", 12)

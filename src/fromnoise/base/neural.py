@@ -43,6 +43,7 @@ from fromnoise.training import (
 
 _SPLIT, _INIT, _CHECK, _MEASURE = 20, 21, 22, 23  # what a random stream is for
 _CHECK_ROWS, _CHECK_DRAWS, _MEASURED_ROWS = 2000, 1024, 10_000
+_CHECK_BATCH, _CHECK_IMAGES = 256, 64
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -105,10 +106,10 @@ class NeuralModel(GenerativeModel):
     ) -> float:
         r"""Return the mean loss of the first player over held-out rows.
 
-        Rows, noise and times are the same at every call.
+        Rows, noise and times are the same at every call; few rows are taken several times.
         """
-        size = min(settings.batch_size, len(rows))
-        total, batches = 0.0, max(1, min(len(rows), _CHECK_ROWS) // size, _CHECK_DRAWS // size)
+        size = _CHECK_IMAGES if self.encoding_.kind == "images" else _CHECK_BATCH
+        total, batches = 0.0, -(-max(min(len(rows), _CHECK_ROWS), _CHECK_DRAWS) // size)
         for k in range(batches):
             index = np.arange(k * size, (k + 1) * size) % len(rows)
             x, y = rows.take(index, numpy_rng(settings.seed, _CHECK, k))
