@@ -81,6 +81,12 @@ class Likelihood(nn.Module, ABC):
     def set_spread(self, total: Tensor) -> None:
         r"""Set σ to the maximum of the likelihood, given a sum of :meth:`spread`."""
 
+    def settled_log_prob(self, out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        r"""Set σ to the maximum of the likelihood of these rows, and return log p(x | z)."""
+        with torch.no_grad():
+            self.set_spread(self.spread(out, x, weight))
+        return self.log_prob(out, x)
+
     def supports(self, x: Tensor) -> Tensor:
         r"""Return whether a row has a probability at all, ``(n,)``."""
         return torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -129,15 +135,28 @@ class Gaussian(_Scaled):
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
         r"""Return log N(x; x̂, σ² I)."""
-        error = (self.scale.standardise(x)[:, None] - out).flatten(2)
-        sigmas = self.scale.std.log().sum() + error.shape[2] * (self.log_sigma + 0.5 * _LOG_2PI)
-        return -0.5 * error.square().sum(2) * (-2 * self.log_sigma).exp() - sigmas
+        return self._log_prob(self._squares(out, x), x)
 
     def spread(self, out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         r"""Return the squared error, and over how many entries."""
-        error = (self.scale.standardise(x)[:, None] - out).flatten(2)
-        squares = (weight * error.square().sum(2)).sum()
+        squares = (weight * self._squares(out, x)).sum()
         return torch.stack([squares, torch.full_like(squares, x.numel())])
+
+    def settled_log_prob(self, out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        r"""Set σ² to the mean squared error, and return log N(x; x̂, σ² I)."""
+        squares = self._squares(out, x)
+        total = (weight * squares.detach()).sum()
+        self.set_spread(torch.stack([total, torch.full_like(total, x.numel())]))
+        return self._log_prob(squares, x)
+
+    def _squares(self, out: Tensor, x: Tensor) -> Tensor:
+        error = (self.scale.standardise(x)[:, None] - out).flatten(2)
+        return error.square().sum(2)
+
+    def _log_prob(self, squares: Tensor, x: Tensor) -> Tensor:
+        d = x[0].numel()
+        sigmas = self.scale.std.log().sum() + d * (self.log_sigma + 0.5 * _LOG_2PI)
+        return -0.5 * squares * (-2 * self.log_sigma).exp() - sigmas
 
     def mean(self, out: Tensor) -> Tensor:
         r"""Return x̂."""

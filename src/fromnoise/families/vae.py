@@ -162,22 +162,18 @@ class VAE(LatentModel):
         z = reparameterised(mean, log_variance, _randn(shape, generator, mean))
         out = self.decoded(z, y)
         if self._has_closed_rate:
-            self._set_spread(out, x, torch.ones_like(z[:, :, 0]))
             rate = kl_to_normal(mean, log_variance).mean(0).clamp_min(self.free_bits).sum()
-            return beta * rate - self.observation.log_prob(out, x).mean()
+            log_p = self.observation.settled_log_prob(out, x, torch.ones_like(z[:, :, 0]))
+            return beta * rate - log_p.mean()
         log_ratio = beta * self.log_ratio(z, y, mean, log_variance)
         with torch.no_grad():  # a step of EM over the draws, from the σ of the step before
             weight = (self.observation.log_prob(out, x) + log_ratio).softmax(1)
-        self._set_spread(out, x, weight)
-        return -importance_bound(self.observation.log_prob(out, x) + log_ratio).mean()
+        log_p = self.observation.settled_log_prob(out, x, weight)
+        return -importance_bound(log_p + log_ratio).mean()
 
     @property
     def _has_closed_rate(self) -> bool:
         return self.n_importance_train == 1 and self.prior != "vamp"
-
-    @torch.no_grad()
-    def _set_spread(self, out: Tensor, x: Tensor, weight: Tensor) -> None:
-        self.observation.set_spread(self.observation.spread(out, x, weight))
 
     # --- networks -----------------------------------------------------------------------------
 

@@ -116,7 +116,9 @@ class Moments(nn.Module):
 
     def standardise(self, x: Tensor) -> Tensor:
         r"""Return (x − mean) / std."""
-        return (x - self.mean) / self.std
+        # Batches are prepared on the CPU, wherever the networks are.
+        mean, std = self.mean.to(x.device), self.std.to(x.device)
+        return (x - mean).div_(std)
 
     def restore(self, x: Tensor) -> Tensor:
         r"""Return mean + std · x."""

@@ -301,9 +301,12 @@ class _Player:
             loss = self.objective.loss(batch, y, progress, generator)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss, inputs=list(self.objective.parameters))
-        norm = nn.utils.clip_grad_norm_(self.objective.parameters, self.clip)
-        value = loss.item() if torch.isfinite(norm) else math.nan
+        gradients = [p.grad for p in self.objective.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        value = loss.item() if math.isfinite(norm.item()) else math.nan
         if math.isfinite(value):
+            if norm.item() > self.clip:
+                torch._foreach_mul_(gradients, self.clip / (norm + 1e-6))
             self._apply(progress)
             if self.objective.name:
                 self.seen.append((value, norm.item()))
