@@ -227,6 +227,11 @@ def test_what_a_model_cannot_do_is_absent_and_says_why(family: str, case: str, n
         getattr(model, name)
 
 
+def test_the_kind_of_score_exists_where_a_score_does(family: str, case: str) -> None:
+    model = fitted(family, case)
+    assert hasattr(model, "score_kind_") == hasattr(model, "score_samples")
+
+
 def test_labels_choose_the_distribution(family: str) -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 400)

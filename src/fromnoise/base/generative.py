@@ -7,7 +7,7 @@ a density (``_log_prob``) and the way back to noise (``_to_noise``, ``_from_nois
 model space (:class:`fromnoise.data.Encoded`).
 """
 
-__all__ = ["BLOCK", "GenerativeModel"]
+__all__ = ["BLOCK", "GenerativeModel", "ScoreKind"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -29,6 +29,7 @@ from fromnoise.errors import DataError, did_you_mean, shown
 from fromnoise.persistence import Tree, write_bundle
 from fromnoise.training import Budget, entropy, numpy_rng
 
+ScoreKind = Literal["exact", "estimate", "lower_bound"]
 BLOCK = 1024  # rows of noise that one seed draws; sample(n)[:k] equals sample(k) because of it
 _LABELS = 10  # stream of labels, beside the streams of noise
 _RUNTIME = ("callbacks", "device")  # arguments that belong to a run, not to the model
@@ -252,8 +253,14 @@ class GenerativeModel(BaseEstimator, ABC):
     # --- density ------------------------------------------------------------------------------
 
     @property
-    def score_kind_(self) -> Literal["exact", "estimate", "lower_bound"]:
+    def score_kind_(self) -> ScoreKind:
         r"""What ``score_samples`` returns: the exact log-density, an estimate, or a bound."""
+        if (reason := self._cannot("score_samples")) is not None:
+            raise AttributeError(reason)
+        return self._score_kind
+
+    @property
+    def _score_kind(self) -> ScoreKind:
         return "exact"
 
     @capability

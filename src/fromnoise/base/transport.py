@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fromnoise.base.generative import BLOCK
+from fromnoise.base.generative import BLOCK, ScoreKind
 from fromnoise.base.neural import NeuralModel
 from fromnoise.data import Condition, Encoded
 from fromnoise.networks import Moments, default_network, null_condition
@@ -235,7 +235,7 @@ class TransportModel(NeuralModel):
     # --- codes and densities ------------------------------------------------------------------
 
     @property
-    def score_kind_(self) -> Literal["exact", "estimate"]:
+    def _score_kind(self) -> ScoreKind:
         r"""Whether ``score_samples`` is exact up to the solver, or by random probes."""
         return "exact" if self._width() <= EXACT_COLUMNS else "estimate"
 
@@ -254,7 +254,7 @@ class TransportModel(NeuralModel):
         return self.moments.restore(self._walk(_precise(z), y, self.start, 1)).float()
 
     def _likelihood(self, x: Tensor, y: Tensor | None) -> Tensor:
-        probes = None if self.score_kind_ == "exact" else self._probes(x)
+        probes = None if self._score_kind == "exact" else self._probes(x)
         times = torch.linspace(1, self.start, EXACT_STEPS + 1, dtype=torch.float64)
         x = self.moments.standardise(_precise(x))
         log_p = log_density(self._field(y), x, times, RUNGE_KUTTA["rk4"], probes)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from fromnoise.base import BLOCK, GenerativeModel, LatentModel, NeuralModel
+from fromnoise.base.generative import ScoreKind
 from fromnoise.base.likelihoods import (
     Bernoulli,
     Columns,
@@ -354,7 +355,7 @@ class VAE(LatentModel):
     # --- density ------------------------------------------------------------------------------
 
     @property
-    def score_kind_(self) -> Literal["exact", "estimate", "lower_bound"]:
+    def _score_kind(self) -> ScoreKind:
         r"""``"lower_bound"``: in the mean over draws the score is at most log p(x)."""
         return "lower_bound"
 
