@@ -299,6 +299,9 @@ def _fit(model: Any, source: str, out: str, force: bool, how: dict[str, Any]) ->
             logging.getLogger("fromnoise").info("What was learnt so far is saved in %s.", out)
         raise
     model.save(out, overwrite=True)
+    logging.getLogger("fromnoise").info("Saved in %s.", out)
+    if not hasattr(model, "sample"):
+        logging.getLogger("fromnoise").info("It cannot sample without --prior, such as gmm.")
     if model.status_ == "ok":
         return OK
     logging.getLogger("fromnoise").warning("%s: %s", model.status_, model.status_reason_)

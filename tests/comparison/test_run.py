@@ -509,3 +509,8 @@ def test_a_family_that_copies_is_never_the_best(here):
     assert row(result, "copies")["status"] == "ok"
     assert row(result, "copies")["flags"] == ["copying"]
     assert result.report["verdict"]["best"] is None
+
+
+def test_estimators_in_a_list_are_told_to_come_in_a_mapping() -> None:
+    with pytest.raises(ValueError, match="a list cannot hold estimators"):
+        fn.compare("moons", families=["gmm", fn.GaussianMixture()])

@@ -3,6 +3,7 @@ r"""The variational auto-encoder against the linear model, whose every answer is
 import math
 import os
 import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 import fromnoise as fn
+from fromnoise import VAE
 from fromnoise.base.likelihoods import Gaussian, Likelihood
 from fromnoise.families.vae import (
     importance_bound,
@@ -22,6 +24,7 @@ from fromnoise.families.vae import (
     reparameterised,
     row_seeds,
 )
+from fromnoise.training import entropy
 
 
 def small(**arguments: Any) -> fn.VAE:
@@ -584,11 +587,11 @@ def test_importance_weighted_training_beats_one_draw_on_its_bound() -> None:
     ("bad", "message"),
     [
         ({"latent_dim": 0}, "latent_dim"),
-        ({"beta": -1}, "beta must be a number from 0"),
+        ({"beta": -1}, "beta must be a finite number from 0"),
         ({"beta": math.nan}, "beta"),
         ({"beta": True}, "beta"),
         ({"free_bits": -0.5}, "free_bits"),
-        ({"kl_warm_up": 1.5}, "kl_warm_up must be a number from 0 to 1"),
+        ({"kl_warm_up": 1.5}, "kl_warm_up must be a finite number from 0 to 1"),
         ({"n_importance_train": 0}, "n_importance_train"),
         ({"n_importance_score": 2.0}, "n_importance_score"),
         ({"likelihood": "bernouli"}, "Did you mean 'bernoulli'"),
@@ -634,3 +637,95 @@ def test_networks_of_your_own_have_to_meet() -> None:
         small(network=(nn.Linear(4, 4), nn.Linear(2, 3))).fit(X)
     with pytest.raises(ValueError, match="pair"):
         small(network=nn.Linear(4, 4)).fit(X)
+
+
+# --- what must not be lost or silently changed ------------------------------------------------
+
+
+def test_a_signal_while_the_fit_settles_keeps_the_model(monkeypatch: Any) -> None:
+    settle = VAE._settle
+
+    def interrupted(self: VAE, *args: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        settle(self, *args)
+
+    monkeypatch.setattr(VAE, "_settle", interrupted)
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = VAE(budget="20 steps", random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.interrupted_
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_what_was_learnt_stays_when_the_prior_argument_changes(tmp_path: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = VAE(budget="20 steps", prior="vamp", random_state=0).fit(X)
+    scores = model.score_samples(X)
+    model.set_params(prior="normal")
+    assert np.array_equal(model.score_samples(X), scores)
+    loaded = fn.load(model.save(tmp_path / "run"))
+    assert np.array_equal(loaded.score_samples(X), scores)
+
+
+def test_without_its_fitted_prior_a_model_says_so(monkeypatch: Any) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fn.GaussianMixture, "fit", interrupted)
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = VAE(budget="20 steps", prior=fn.GaussianMixture(n_components=2), random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X)
+    assert model.reconstruct(X).shape == X.shape
+    for name in ("sample", "score_samples", "score"):
+        with pytest.raises(AttributeError, match="no fitted prior"):
+            getattr(model, name)
+
+
+def test_rows_out_of_reach_have_no_probability() -> None:
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = VAE(budget="20 steps", random_state=0).fit(X)
+    scores = model.score_samples(X[:2] * np.array([[1.0], [1e25]]))
+    assert np.isfinite(scores[0])
+    assert scores[1] == -np.inf
+
+
+def test_arguments_of_scoring_are_checked_again() -> None:
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = VAE(budget="20 steps", random_state=0).fit(X)
+    with pytest.raises(ValueError, match="n_importance_score"):
+        model.set_params(n_importance_score=0).score_samples(X)
+
+
+def test_a_neural_prior_repeats_with_the_seed() -> None:
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    prior = fn.FlowMatching(network="small", steps=2)
+    a, b = (VAE(budget="40 steps", prior=prior, random_state=3).fit(X) for _ in range(2))
+    assert np.array_equal(a.sample(5, random_state=0), b.sample(5, random_state=0))
+
+
+def test_noise_of_the_code_and_of_the_row_are_strangers() -> None:
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    model = VAE(budget="20 steps", latent_dim=3, random_state=0).fit(X)
+    z = model._draw_codes(entropy(5), 0, 1000, None)
+    noise = model.sample(1000, random_state=5) - model.decode(z)
+    correlation = np.corrcoef(z.T, noise.T)[:3, 3:]
+    assert noise.std(0).min() > 0.1
+    assert np.abs(correlation).max() < 5 / 1000**0.5
+
+
+def test_draws_of_the_vamp_prior_spread_around_their_pseudo_inputs() -> None:
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    model = VAE(budget="20 steps", latent_dim=2, prior="vamp", random_state=0).fit(X)
+    centres = model._coded(model._pseudo_inputs)[0].numpy()
+    z = model._draw_codes(0, 0, 500, None)
+    nearest = np.abs(z[:, None] - centres).max(2).min(1)
+    assert np.median(nearest) > 1e-3
+
+
+def test_the_time_of_a_fit_holds_all_its_parts() -> None:
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    began = time.monotonic()
+    model = VAE(budget="20 steps", prior=fn.GaussianMixture(n_components=3), random_state=0).fit(X)
+    assert model.prior_.fit_seconds_ < model.fit_seconds_ <= time.monotonic() - began

@@ -277,6 +277,7 @@ class GenerativeModel(BaseEstimator, ABC):
             in an array's column that was constant there. Constant columns carry no density.
         """
         check_is_fitted(self)
+        self._check_arguments()  # some act on scores, and may have changed since fit
         X = self.encoding_.check(X)
         codes = self._given(y, data.n_rows(X))
         encoded = self.encoding_.encode(X)

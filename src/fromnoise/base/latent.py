@@ -51,8 +51,8 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
     Args:
         latent_dim: Length of a code; ``"auto"`` is a fixed function of the data's shape, or what
             an encoder of your own returns.
-        prior: The law of the codes: a model that is fitted on them. It is cloned; its own
-            ``budget`` and ``device`` must not be set.
+        prior: The law of the codes: a model that is fitted on them. It is cloned and takes its
+            seed from this model's; its own ``budget`` and ``device`` must not be set.
     """
 
     _pair: ClassVar[tuple[str, str] | None] = ("encoder", "decoder")

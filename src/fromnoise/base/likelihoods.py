@@ -33,7 +33,7 @@ from fromnoise.networks import Moments
 _LOG_2PI = math.log(2 * math.pi)
 _LOG_SIGMA_FLOOR = -6.0  # in units of the data's spread
 _LEVELS, _HALF_BIN = 255, 1 / 255  # of uint8 pixels in [-1, 1]
-_LOG_SCALE_FLOOR = -7.0  # a logistic that much narrower than a bin has all its mass in it
+_LOG_SCALE_FLOOR = -7.0  # such a logistic has 97 % of its mass in one bin of a pixel
 _BLOCK = 1024
 
 

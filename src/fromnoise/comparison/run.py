@@ -31,6 +31,7 @@ from fromnoise.base import GenerativeModel
 from fromnoise.comparison.assemble import Assembly, protocol
 from fromnoise.comparison.jobs import Job, Split, job_folder, write_split, written_arguments
 from fromnoise.comparison.processes import run_worker
+from fromnoise.comparison.verdict import SILENT
 from fromnoise.comparison.worker import run_job
 from fromnoise.data import Condition
 from fromnoise.data.sinks import check_writable
@@ -226,6 +227,11 @@ def _models(
 
 
 def _check_family(name: Any, model: Any) -> None:
+    if isinstance(name, GenerativeModel):
+        raise ValueError(
+            "families must be names, or a mapping from names of yours to estimators, such as"
+            f' {{"mine": {type(name).__name__}(…)}}; a list cannot hold estimators.'
+        )
     if isinstance(model, str):
         if model not in registry.PRESETS:
             hint = did_you_mean(model, registry.PRESETS)
@@ -390,7 +396,9 @@ class _Plan:
             run_job(folder, job, own)
             self.own.setdefault(name, own)
         result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        logger.info("%s: %s %s", name, result["status"], result["reason"])
+        silent = result["status"] == "ok" and result["seconds"]["sample"] is None
+        reason = SILENT if silent else result["reason"]
+        logger.info("%s: %s%s", name, result["status"], f", {reason}" if reason else "")
         return folder, result
 
 

@@ -19,7 +19,7 @@ tells where they lie (ex-post density estimation, Ghosh 2020, section 4). Varian
 __all__ = ["AutoEncoder"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -254,7 +254,8 @@ class AutoEncoder(LatentModel):
                 "Networks of your own have one length of code; use a size, such as"
                 ' network="small", for a curve over several.'
             )
-        dims = [int(k) if isinstance(k, np.integer) else k for k in latent_dims]
+        given = latent_dims if isinstance(latent_dims, Iterable) else [latent_dims]
+        dims = [int(k) if isinstance(k, np.integer) else k for k in given]
         if not dims or not all(type(k) is int and k >= 1 for k in dims):
             raise ValueError(f"latent_dims must be positive ints, at least one, got {dims}.")
         return dims

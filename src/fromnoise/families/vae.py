@@ -19,6 +19,7 @@ __all__ = ["VAE"]
 
 import hashlib
 import math
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -41,12 +42,21 @@ from fromnoise.data import Encoded
 from fromnoise.data.transforms import FlatEncoding
 from fromnoise.errors import DataError
 from fromnoise.persistence import Tree
-from fromnoise.training import Batch, Budget, Objective, numpy_rng, seed_of, torch_rng
+from fromnoise.training import (
+    Batch,
+    Budget,
+    Interrupts,
+    Objective,
+    numpy_rng,
+    seed_of,
+    torch_rng,
+)
 
 ACTIVE = 0.01  # variance of the posterior mean over rows
 PSEUDO_INPUTS = 100
+_LEARNT = ("likelihood_", "prior_kind_", "score_seed_", "n_active_units_")
 _LOG_VARIANCE = 14.0  # |log σ²(x)| goes no further
-_SETTLED_ROWS = 4096
+_SETTLED_ROWS, _SETTLED_NUMBERS, _SETTLED_WIDTH = 4096, 2**24, 256  # a second's work at most
 _DECODED_ROWS, _DECODED_NUMBERS = 4096, 2**20  # that a decoder is given or returns at a time
 _SCORE, _OBSERVE, _SETTLE, _PSEUDO = 28, 29, 34, 35  # what a random stream is for
 
@@ -192,7 +202,7 @@ class VAE(LatentModel):
         r"""Return encoder, decoder, moments, likelihood, and what else the prior takes."""
         networks = super().build()
         networks["likelihood"] = self._new_likelihood()
-        if self.prior == "vamp":
+        if self.prior_kind_ == "vamp":
             networks["pseudo_inputs"] = _PseudoInputs(self.encoding_.model_shape)
         return networks
 
@@ -225,7 +235,7 @@ class VAE(LatentModel):
         r"""Take mean and spread of packed rows, and rows to start pseudo-inputs from."""
         super().measure(rows)
         self.observation.measure(self.moments)
-        if self.prior == "vamp":
+        if self.prior_kind_ == "vamp":
             rng = torch_rng(self.score_seed_, _PSEUDO)
             some = rows[torch.randint(len(rows), (PSEUDO_INPUTS,), generator=rng)]
             some = self.moments.standardise(some.to(self.moments.mean))
@@ -244,7 +254,9 @@ class VAE(LatentModel):
             value = getattr(self, name)
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (number and low <= value <= high and value < math.inf):
-                raise ValueError(f"{name} must be a number from {low:g} to {high:g}: {value!r}.")
+                raise ValueError(
+                    f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}."
+                )
         for name in ("n_importance_train", "n_importance_score"):
             value = getattr(self, name)
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -261,7 +273,7 @@ class VAE(LatentModel):
             )
 
     def _check_named_prior(self) -> None:
-        if self.prior not in ("normal", "vamp"):
+        if not isinstance(self.prior, str) or self.prior not in ("normal", "vamp"):
             raise ValueError(
                 'prior must be "normal", "vamp" or a model such as'
                 f" GaussianMixture(n_components=10), got {self.prior!r}."
@@ -269,6 +281,8 @@ class VAE(LatentModel):
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
         self.likelihood_ = self._chosen_likelihood()
+        # What was learnt stays what it is, also if the argument is changed after the fit.
+        self.prior_kind_ = self.prior if isinstance(self.prior, str) else "fitted"
         self.score_seed_ = seed_of(seed, _SCORE) % 2**31
         super()._learn(X, y, budget, seed)
 
@@ -279,17 +293,24 @@ class VAE(LatentModel):
             self.observation.set_values(*two_values(rows.X, rows.encoding))
         try:
             super()._train(rows, check, budget, seed, born)
-        except KeyboardInterrupt:
-            if getattr(self, "interrupted_", False):
-                self._settle(rows, seed)
-            raise
-        self._settle(rows, seed)
+        finally:
+            if hasattr(self, "history_"):  # the networks are trained, perhaps not to the end
+                self._settle_whole(rows, seed, born)
+
+    def _settle_whole(self, rows: TrainingRows, seed: int, born: float) -> None:
+        r"""Settle, whatever signal comes meanwhile."""
+        with Interrupts() as interrupts:
+            self._settle(rows, seed)
+        self.fit_seconds_ = time.monotonic() - born
+        self.interrupted_ = self.interrupted_ or interrupts.received is not None
+        interrupts.again()
 
     @torch.no_grad()
     def _settle(self, rows: TrainingRows, seed: int) -> None:
         r"""Fix σ and count active units, on training rows, with the weights that were kept."""
         draws = self.n_importance_train
-        most = max(_SETTLED_ROWS // 4, _SETTLED_ROWS // draws)
+        decoded = draws * max(math.prod(self.observation.out_shape), _SETTLED_WIDTH)
+        most = min(_SETTLED_ROWS, max(_SETTLED_ROWS // 16, _SETTLED_NUMBERS // decoded))
         index = numpy_rng(seed, _SETTLE).permutation(len(rows))[:most]
         size = max(8, min(256, _DECODED_ROWS // draws))
         for turn in range(1 if draws == 1 else 2):  # EM over the draws has to settle too
@@ -387,12 +408,23 @@ class VAE(LatentModel):
             log_ratio = self.log_ratio(z, y, mean, log_variance)
             parts.append(log_p.double() + log_ratio.double())
         bound = importance_bound(torch.cat(parts, dim=1))
-        return torch.where(self.observation.supports(x), bound, -math.inf)
+        # A row so far out that its code overflows has no probability that could be written down.
+        possible = self.observation.supports(x) & ~bound.isnan()
+        return torch.where(possible, bound, -math.inf)
 
     def _cannot(self, name: str) -> str | None:
-        if name in ("score_samples", "score") and isinstance(self.prior, NeuralModel):
+        drawn_from = ("sample", "sample_iter", "score_samples", "score")
+        prior = getattr(self, "prior_", self.prior)
+        fitted = getattr(self, "prior_kind_", None) == "fitted" and hasattr(self, "networks_")
+        if name in drawn_from and fitted and not hasattr(self, "prior_"):
             return (
-                f"VAE has no {name} with prior={type(self.prior).__name__}: each of the"
+                f"This VAE has no {name}: its codes have no fitted prior, because the fit was"
+                " interrupted before. Fit it again; encode, decode and reconstruct work as it is."
+                ' VAE(prior="normal") has one from the start.'
+            )
+        if name in ("score_samples", "score") and isinstance(prior, NeuralModel):
+            return (
+                f"VAE has no {name} with prior={type(prior).__name__}: each of the"
                 " importance draws would take a solution of the prior's ODE, or has no density"
                 ' at all. VAE with prior="normal", "vamp" or GaussianMixture has one.'
             )
@@ -401,11 +433,10 @@ class VAE(LatentModel):
     # --- saving -------------------------------------------------------------------------------
 
     def _state(self) -> Tree:
-        names = ("likelihood_", "score_seed_", "n_active_units_")
-        return {**super()._state(), **{name: getattr(self, name) for name in names}}
+        return {**super()._state(), **{name: getattr(self, name) for name in _LEARNT}}
 
     def _restore(self, state: Tree) -> None:
-        for name in ("likelihood_", "score_seed_", "n_active_units_"):
+        for name in _LEARNT:
             setattr(self, name, state[name])
         super()._restore(state)
 
@@ -479,7 +510,8 @@ def row_seeds(encoded: Encoded, seed: int) -> np.ndarray:
         True
     """
     key = seed.to_bytes(8, "little")
-    values = np.rint(encoded.values.reshape(len(encoded), -1) * 2.0**20).astype(np.int64)
+    values = np.rint(encoded.values.reshape(len(encoded), -1) * 2.0**20)
+    values = np.clip(values, -(2.0**62), 2.0**62).astype(np.int64)
     rows = np.concatenate([values, encoded.codes], axis=1)
     digests = [hashlib.blake2b(row.tobytes(), digest_size=4, key=key).digest() for row in rows]
     return np.frombuffer(b"".join(digests), np.uint32).astype(np.int64)
