@@ -439,8 +439,8 @@ def test_auto_is_a_choice_of_registered_families_for_the_kind_of_data(kind, monk
 MISTAKES = {
     "no estimator": ({"families": {"a": 3}}, "estimators"),
     "a class": ({"families": {"a": fn.GaussianMixture}}, "estimators"),
-    "a list": ({"families": [ONE]}, "name a row"),
-    "bare": ({"families": ONE}, "name a row"),
+    "a list": ({"families": [ONE]}, "a list cannot hold estimators"),
+    "bare": ({"families": ONE}, "a list cannot hold estimators"),
     "unknown": ({"families": {"a": "gm"}}, "Did you mean 'gmm'"),
     "number as name": ({"families": {1: ONE}}, "name a row"),
     "long name": ({"families": {"a" * 81: ONE}}, "80 characters"),
@@ -509,8 +509,3 @@ def test_a_family_that_copies_is_never_the_best(here):
     assert row(result, "copies")["status"] == "ok"
     assert row(result, "copies")["flags"] == ["copying"]
     assert result.report["verdict"]["best"] is None
-
-
-def test_estimators_in_a_list_are_told_to_come_in_a_mapping() -> None:
-    with pytest.raises(ValueError, match="a list cannot hold estimators"):
-        fn.compare("moons", families=["gmm", fn.GaussianMixture()])

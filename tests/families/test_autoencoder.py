@@ -28,7 +28,7 @@ def small(**arguments: Any) -> fn.AutoEncoder:
 
 def linear(k: int = 2, d: int = 5, **arguments: Any) -> fn.AutoEncoder:
     r"""A linear auto-encoder, trained on all rows at every step."""
-    given = {"budget": "800 steps", "batch_size": 10**6, "learning_rate": 0.01, **arguments}
+    given = {"budget": "1200 steps", "batch_size": 10**6, "learning_rate": 0.01, **arguments}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pair = (nn.Linear(d, k), nn.Linear(k, d))
