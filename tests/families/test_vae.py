@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import fromnoise as fn
 from fromnoise import VAE
 from fromnoise.base.likelihoods import Gaussian, Likelihood
+from fromnoise.data import Encoded
 from fromnoise.families.vae import (
     importance_bound,
     kl_to_normal,
@@ -729,3 +730,32 @@ def test_the_time_of_a_fit_holds_all_its_parts() -> None:
     began = time.monotonic()
     model = VAE(budget="20 steps", prior=fn.GaussianMixture(n_components=3), random_state=0).fit(X)
     assert model.prior_.fit_seconds_ < model.fit_seconds_ <= time.monotonic() - began
+
+
+def test_the_draws_of_a_row_depend_on_its_categories_too() -> None:
+    values, observed = np.zeros((2, 1)), np.ones((2, 1), bool)
+    a, b = row_seeds(Encoded(values, np.array([[0], [1]]), observed), 0)
+    assert a != b
+
+
+def test_the_variance_of_a_code_stays_within_what_floats_can_hold() -> None:
+    encoder = nn.Linear(3, 4)
+    nn.init.constant_(encoder.bias, 1e4)
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    model = small(network=(encoder, nn.Linear(2, 3)), budget="1 steps").fit(X)
+    _, log_variance = model.posterior(torch.from_numpy(X).float())
+    assert log_variance.abs().max() <= 14
+
+
+def test_the_status_of_a_prior_is_the_models(monkeypatch: Any) -> None:
+    fit = fn.GaussianMixture.fit
+
+    def diverged(self: fn.GaussianMixture, *args: Any) -> fn.GaussianMixture:
+        fit(self, *args)
+        self.status_, self.status_reason_ = "diverged", "it was told to"
+        return self
+
+    monkeypatch.setattr(fn.GaussianMixture, "fit", diverged)
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = VAE(budget="40 steps", prior=fn.GaussianMixture(n_components=2), random_state=0).fit(X)
+    assert (model.status_, model.status_reason_) == ("diverged", "prior: it was told to")
