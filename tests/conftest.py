@@ -1,11 +1,15 @@
-r"""What every test runs under: one thread for each worker, and the same examples in every run."""
+r"""What every test runs under: one thread a worker, signals as in a terminal, fixed examples."""
 
 import os
+import signal
 
 # Two workers with two threads each would fight for two cores. torch and numpy read these when
 # they are imported, so this comes first.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
+
+# A background job of a shell inherits that SIGINT is ignored; tests send it to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings  # noqa: E402 (may import numpy)
 
