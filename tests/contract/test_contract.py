@@ -163,6 +163,25 @@ def test_saved_and_loaded_models_are_the_same(family: str, case: str, tmp_path: 
     model.save(tmp_path / "run", overwrite=True)
 
 
+CHANGES = {
+    "gmm": {"n_components": 7, "covariance_type": "spherical"},
+    "autoencoder": {"latent_dim": 1, "prior": None},
+    "vae": {"latent_dim": 5, "prior": "vamp", "likelihood": "bernoulli"},
+    "gan": {"latent_dim": 9, "spectral_norm": True},
+    "diffusion": {"network": "large", "prediction": "noise"},
+    "flow": {"network": "large", "path": "vp-cosine"},
+}
+
+
+def test_what_is_saved_is_what_was_fitted(family: str, tmp_path: Any) -> None:
+    model = make(family).fit(CASES["vectors"].X)
+    before = model.sample(5, random_state=0)
+    loaded = fn.load(model.set_params(**CHANGES[family]).save(tmp_path / "run"))
+    assert equal(loaded.sample(5, random_state=0), before)
+    again = fn.load(loaded.save(tmp_path / "again"))
+    assert equal(again.sample(5, random_state=0), before)
+
+
 def test_weights_that_are_not_finite_are_refused(family: str, tmp_path: Any) -> None:
     fitted(family, "vectors").save(tmp_path / "run")
     tree = read_bundle(tmp_path / "run")

@@ -23,6 +23,7 @@ from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted
 
 from fromnoise import data
+from fromnoise.base.arguments import is_whole
 from fromnoise.base.capability import capability
 from fromnoise.data import Condition, Encoded, Encoding
 from fromnoise.errors import DataError, did_you_mean, shown
@@ -48,6 +49,7 @@ class GenerativeModel(BaseEstimator, ABC):
     """
 
     family: ClassVar[str]
+    _after_fit: ClassVar[tuple[str, ...]] = ()  # arguments that act on what is asked of a fit
 
     budget: str = "auto"
     missing: Literal["auto", "error", "model"] = "auto"
@@ -117,6 +119,7 @@ class GenerativeModel(BaseEstimator, ABC):
         """
         self._check_arguments()
         self._forget()
+        self.fit_arguments_ = self._saved_arguments()
         try:
             self._fit(X, y, entropy(self.random_state))
         except BaseException:
@@ -214,7 +217,7 @@ class GenerativeModel(BaseEstimator, ABC):
     def _blocks(self, n: int, y: Any, seed: int) -> Iterator[tuple[Encoded, np.ndarray | None]]:
         check_is_fitted(self)
         self._check_arguments()  # those of sampling may have changed since fit
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+        if not is_whole(n) or n < 1:
             raise ValueError(f"n_samples must be a positive int, got {shown(n)}.")
         given = self._given(y, int(n))
         for block, start in enumerate(range(0, int(n), BLOCK)):
@@ -427,10 +430,11 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _to_tree(self) -> Tree:
         condition = None if self.condition_ is None else self.condition_.to_state()
+        now = self._saved_arguments()  # others may have been changed, but not in what was learnt
         return {
             "family": self.family,
             "versions": {name: version(name) for name in ("fromnoise", "torch", "numpy")},
-            "arguments": self._saved_arguments(),
+            "arguments": self.fit_arguments_ | {n: now[n] for n in ("verbose", *self._after_fit)},
             "encoding": self.encoding_.to_state(),
             "condition": condition,
             "labels": self.labels_,
@@ -442,13 +446,14 @@ class GenerativeModel(BaseEstimator, ABC):
         defaults = {f.name: f.default for f in fields(self)}
         saved: Tree = {}
         for name, value in self.get_params(deep=False).items():
-            loose = name == "random_state" and not isinstance(value, int | np.integer)
+            loose = name == "random_state" and not is_whole(value)
             saved[name] = defaults[name] if loose or name in _RUNTIME else _stored(value)
         return saved
 
     @classmethod
     def _from_tree(cls, tree: Tree, arguments: Tree) -> Self:
         model = cls(**arguments)
+        model.fit_arguments_ = model._saved_arguments()
         condition = tree["condition"]
         model.encoding_ = data.encoding_from_state(tree["encoding"])
         model.condition_ = None if condition is None else Condition.from_state(condition)

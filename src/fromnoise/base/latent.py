@@ -20,7 +20,7 @@ import time
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from fromnoise import data
+from fromnoise.base.arguments import is_whole
 from fromnoise.base.generative import BLOCK, GenerativeModel
 from fromnoise.base.neural import NeuralModel
 from fromnoise.data import Encoded
@@ -85,8 +86,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
     def _check_arguments(self) -> None:
         super()._check_arguments()
         k = self.latent_dim
-        whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
-        if k != "auto" and not (whole and k >= 1):
+        if k != "auto" and not (is_whole(k) and k >= 1):
             raise ValueError(f'latent_dim must be "auto" or a positive int, got {k!r}.')
         if not isinstance(self.prior, GenerativeModel):
             self._check_named_prior()
@@ -144,11 +144,6 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         if self.encoding_.kind == "images":
             spread = (rows - rows.mean(0)).square().mean().sqrt().clamp_min(_SPREAD_FLOOR)
             self.moments.std.fill_(spread.item())
-
-    @property
-    def moments(self) -> Moments:
-        r"""Mean and spread of the training rows in model space."""
-        return cast(Moments, self.networks_["moments"])
 
     @property
     def noise_shape(self) -> tuple[int, ...]:

@@ -15,17 +15,18 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fromnoise import data
+from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.base.generative import BLOCK, GenerativeModel
 from fromnoise.data import Condition, Encoded, Encoding
 from fromnoise.errors import ArtifactError, DataError, shown
-from fromnoise.networks import defaults
+from fromnoise.networks import Moments, defaults
 from fromnoise.persistence import Tree
 from fromnoise.training import (
     Batch,
@@ -131,11 +132,9 @@ class NeuralModel(GenerativeModel):
     def _check_arguments(self) -> None:
         super()._check_arguments()
         self._check_network()
-        for name, low in (("batch_size", 1), ("learning_rate", 0.0)):
+        for name, of_kind in (("batch_size", is_whole), ("learning_rate", is_number)):
             value = getattr(self, name)
-            kinds = (int, np.integer) if name == "batch_size" else (int, float, np.number)
-            number = isinstance(value, kinds) and not isinstance(value, bool)
-            if value != "auto" and not (number and value >= low and value > 0):
+            if value != "auto" and not (of_kind(value) and value > 0):
                 raise ValueError(f'{name} must be "auto" or a positive number, got {value!r}.')
         if self.ema != "auto" and not (isinstance(self.ema, float) and 0 <= self.ema < 1):
             raise ValueError(f'ema must be "auto" or a float in [0, 1), got {self.ema!r}.')
@@ -297,6 +296,11 @@ class NeuralModel(GenerativeModel):
         return np.concatenate(results)
 
     # --- networks -----------------------------------------------------------------------------
+
+    @property
+    def moments(self) -> Moments:
+        r"""Mean and spread of the training rows in model space."""
+        return cast(Moments, self.networks_["moments"])
 
     def _own_network(
         self,

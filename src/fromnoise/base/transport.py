@@ -17,15 +17,16 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.base.generative import BLOCK, ScoreKind
 from fromnoise.base.neural import NeuralModel
-from fromnoise.data import Condition, Encoded
+from fromnoise.data import Encoded
 from fromnoise.networks import Moments, default_network, null_condition
 from fromnoise.persistence import Tree
 from fromnoise.training import torch_rng
@@ -60,6 +61,16 @@ class TransportModel(NeuralModel):
         condition_dropout: Share of the rows whose label is hidden in training, so that
             guidance has an unconditional model to lean on.
     """
+
+    _after_fit: ClassVar[tuple[str, ...]] = (
+        "solver",
+        "steps",
+        "grid",
+        "guidance",
+        "guidance_interval",
+        "guidance_rescale",
+        "temperature",
+    )
 
     solver: str = "midpoint"
     steps: int = 20
@@ -124,22 +135,12 @@ class TransportModel(NeuralModel):
         self.condition_dropout_ = self.condition_dropout  # sampling asks what was learnt
         self.moments.set(rows.to(self._device()), floor=STD_FLOOR)
 
-    @property
-    def moments(self) -> Moments:
-        r"""Mean and standard deviation of the training rows in model space."""
-        return cast(Moments, self.networks_["moments"])
-
     def _ask(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         r"""Return what the network says, in its own precision."""
         network = self.networks_["network"]
         x, t = x.float(), t.float()
         result: Tensor = network(x, t) if y is None else network(x, t, y)
         return result
-
-    def _example(self, condition: Condition) -> Tensor:
-        if condition.n_classes:
-            return torch.zeros(2, dtype=torch.int64)
-        return torch.zeros(2, condition.width)
 
     def _hidden(self, y: Tensor | None, generator: torch.Generator) -> Tensor | None:
         r"""Hide the label of some rows, as classifier-free guidance asks of training."""
@@ -262,7 +263,7 @@ class TransportModel(NeuralModel):
 
     def _probes(self, x: Tensor) -> Tensor:
         r"""Return 8 vectors of ±1 a row, a function of the row's bytes and ``random_state``."""
-        state = self.random_state if isinstance(self.random_state, int | np.integer) else 0
+        state = self.random_state if is_whole(self.random_state) else 0
         salt = int(state).to_bytes(16, "little")
         bits = [
             _random_bits(row.tobytes(), salt, PROBES * self._width()) for row in x.cpu().numpy()
@@ -287,8 +288,7 @@ class TransportModel(NeuralModel):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        whole = isinstance(self.steps, int | np.integer) and not isinstance(self.steps, bool)
-        if not whole or self.steps < 1:
+        if not is_whole(self.steps) or self.steps < 1:
             raise ValueError(f"steps must be a positive int, got {self.steps!r}.")
         _check_number("condition_dropout", self.condition_dropout, 0.0, float(np.nextafter(1, 0)))
         _check_number("temperature", self.temperature, 0.0, math.inf)
@@ -339,9 +339,10 @@ def _random_bits(row: bytes, salt: bytes, n: int) -> np.ndarray:
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and low <= float(value) <= high):  # type: ignore[arg-type]
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}.")
+    if not (is_number(value) and math.isfinite(value) and low <= value <= high):
+        raise ValueError(
+            f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}."
+        )
 
 
 def _with_condition(velocity: Any, y: Tensor | None, x: Tensor, t: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from fromnoise import data
 from fromnoise.base import LatentModel
+from fromnoise.base.arguments import is_number
 from fromnoise.base.latent import row_errors
 from fromnoise.data import Encoding
 from fromnoise.errors import DataError
@@ -153,8 +154,7 @@ class AutoEncoder(LatentModel):
         super()._check_arguments()
         for name in ("noise", "code_l2", "decoder_l2", "decoder_gradient"):
             value = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (number and 0 <= value < math.inf):
+            if not (is_number(value) and 0 <= value < math.inf):
                 raise ValueError(f"{name} must be a number, 0 or more, got {value!r}.")
 
     def _cannot(self, name: str) -> str | None:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from fromnoise.base import TransportModel
+from fromnoise.base.arguments import is_number
 from fromnoise.networks import TimeEmbedding
 from fromnoise.networks.layers import Zero
 from fromnoise.training import Batch, Objective
@@ -72,6 +73,7 @@ class Diffusion(TransportModel):
     """
 
     family: ClassVar[str] = "diffusion"
+    _after_fit: ClassVar[tuple[str, ...]] = (*TransportModel._after_fit, "churn")
 
     path: Literal["vp-linear", "vp-cosine", "edm", "linear"] = "linear"
     prediction: Literal["noise", "data", "velocity"] = "velocity"
@@ -164,8 +166,7 @@ class Diffusion(TransportModel):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        number = isinstance(self.churn, int | float) and not isinstance(self.churn, bool)
-        if not number or not 0 <= self.churn < math.inf:
+        if not is_number(self.churn) or not 0 <= self.churn < math.inf:
             raise ValueError(f"churn must be a number of at least 0, got {self.churn!r}.")
         if self.solver == "ddim" and self.churn > 1:
             raise ValueError(f'churn is η with solver="ddim", at most 1; got {self.churn!r}.')

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from fromnoise.base import TransportModel
+from fromnoise.base.arguments import is_number
 from fromnoise.training import Batch, Objective
 from fromnoise.transport.couplings import optimal_transport
 from fromnoise.transport.paths import VP_COSINE, Path, bridge, gaussian_flow, linear
@@ -110,8 +111,7 @@ class FlowMatching(TransportModel):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        number = isinstance(self.sigma_min, int | float) and not isinstance(self.sigma_min, bool)
-        if not number or not 0 <= self.sigma_min < 1:
+        if not is_number(self.sigma_min) or not 0 <= self.sigma_min < 1:
             raise ValueError(f"sigma_min must be a number in [0, 1), got {self.sigma_min!r}.")
 
     def _coupled(self) -> bool:

@@ -26,7 +26,7 @@ __all__ = ["GAN", "OBJECTIVES", "gradient_norm", "status_of"]
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from torch.nn.functional import relu, softplus
 
 from fromnoise import data
 from fromnoise.base import NeuralModel, capability
+from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.base.neural import TrainingRows
 from fromnoise.data import Encoded
 from fromnoise.metrics import coverage, energy_distance
@@ -136,6 +137,7 @@ class GAN(NeuralModel):
     """
 
     family: ClassVar[str] = "gan"
+    _after_fit: ClassVar[tuple[str, ...]] = ("truncation",)
     _pair: ClassVar[tuple[str, str] | None] = ("generator", "critic")
 
     objective: Literal[
@@ -300,11 +302,6 @@ class GAN(NeuralModel):
     def n_evaluations(self) -> int:
         r"""How often the generator is evaluated to draw a sample."""
         return 1
-
-    @property
-    def moments(self) -> Moments:
-        r"""Mean and standard deviation of the training rows in model space."""
-        return cast(Moments, self.networks_["moments"])
 
     def measure(self, rows: Tensor) -> None:
         r"""Take mean and standard deviation: of each column, of each channel of an image."""
@@ -547,8 +544,7 @@ class GAN(NeuralModel):
             value = getattr(self, name)
             if value == other:
                 continue
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (number and 0 < value < math.inf):
+            if not (is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number, got {value!r}.")
         if not isinstance(self.spectral_norm, bool | np.bool_):
             raise ValueError(f"spectral_norm must be True or False, got {self.spectral_norm!r}.")
@@ -674,8 +670,7 @@ def _truncated(z: Tensor, bound: float) -> Tensor:
 
 
 def _check_whole(name: str, value: object, low: int, high: int | None) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not (whole and value >= low and (high is None or value <= high)):  # type: ignore[operator]
+    if not (is_whole(value) and value >= low and (high is None or value <= high)):
         end = f" to {high}" if high is not None else ""
         wanted = f"an int from {low}{end}" if end else f"an int of at least {low}"
         raise ValueError(f"{name} must be {wanted}, got {value!r}.")

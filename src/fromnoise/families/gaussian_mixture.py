@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from fromnoise.base import BLOCK, GenerativeModel
+from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.data import Encoded
 from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.mixture import (
@@ -334,15 +335,13 @@ class GaussianMixture(GenerativeModel):
         super()._check_arguments()
         for name, low in (("tol", 0), ("reg_covar", 0), ("max_iter", 1), ("n_init", 1)):
             value = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (number and value >= low):
+            if not (is_number(value) and value >= low):
                 raise ValueError(f"{name} must be a number of at least {low}, got {shown(value)}.")
         for name in ("max_iter", "n_init"):
-            if not isinstance(getattr(self, name), int | np.integer):
+            if not is_whole(getattr(self, name)):
                 raise ValueError(f"{name} must be an int, got {shown(getattr(self, name))}.")
         count = self.n_components
-        whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
-        if count != "auto" and not (whole and count >= 1):
+        if count != "auto" and not (is_whole(count) and count >= 1):
             raise ValueError(f'n_components must be "auto" or at least 1, got {shown(count)}.')
 
     # --- what was learnt ----------------------------------------------------------------------

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from fromnoise.base import BLOCK, GenerativeModel, LatentModel, NeuralModel
+from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.base.generative import ScoreKind
 from fromnoise.base.likelihoods import (
     Bernoulli,
@@ -98,6 +99,11 @@ class VAE(LatentModel):
     """
 
     family: ClassVar[str] = "vae"
+    _after_fit: ClassVar[tuple[str, ...]] = (
+        "n_importance_score",
+        "observation_noise",
+        "precision",
+    )
     _numbers_a_code: ClassVar[int] = 2
 
     prior: Literal["normal", "vamp"] | GenerativeModel = "normal"
@@ -252,15 +258,13 @@ class VAE(LatentModel):
             ("kl_warm_up", 0.0, 1.0),
         ):
             value = getattr(self, name)
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (number and low <= value <= high and value < math.inf):
+            if not (is_number(value) and low <= value <= high and value < math.inf):
                 raise ValueError(
                     f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}."
                 )
         for name in ("n_importance_train", "n_importance_score"):
             value = getattr(self, name)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not (whole and value >= 1):
+            if not (is_whole(value) and value >= 1):
                 raise ValueError(f"{name} must be a positive int, got {value!r}.")
         if self.observation_noise not in ("auto", True, False):
             raise ValueError(
