@@ -16,12 +16,12 @@ several, else from the samples; and the same for the paired difference to the VA
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
+from intervals import over_seeds
 
 import fromnoise as fn
 from fromnoise.metrics import PixelPCA, mmd
@@ -41,15 +41,6 @@ def models(budget: str, latent_dim: int, seed: int) -> dict[str, Callable[[], An
         "vae": lambda: fn.VAE(**common),
         "vae + mixture": lambda: fn.VAE(prior=mixture(), **common),
     }
-
-
-def interval(values: Sequence[float]) -> str:
-    r"""Return mean and 95 % interval over seeds, times 1,000."""
-    x = 1000 * np.asarray(values)
-    if len(x) == 1:
-        return f"{x[0]:.2f}"
-    half = t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
-    return f"{x.mean():.2f} ({x.mean() - half:.2f} to {x.mean() + half:.2f})"
 
 
 def main() -> None:
@@ -85,8 +76,9 @@ def main() -> None:
     )
     print("| model | 1000 mmd² on principal components | less that of the VAE |\n|---|---|---|")
     for name, values in found.items():
-        less = [a - b for a, b in zip(values, found["vae"], strict=True)]
-        print(f"| {name} | {interval(values)} | {interval(less) if name != 'vae' else '–'} |")
+        less = 1000 * (np.asarray(values) - np.asarray(found["vae"]))
+        gain = over_seeds(less) if name != "vae" else "–"
+        print(f"| {name} | {over_seeds(1000 * np.asarray(values))} | {gain} |")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ mixture has 10 components; its share of a budget, 40 %, comes on top. Prints a M
 """
 
 import argparse
-import math
 import re
 import sys
 from importlib.metadata import version
 
 import numpy as np
-from scipy.stats import t
+from intervals import over_seeds
 
 import fromnoise as fn
 
@@ -55,15 +54,6 @@ def model(name: str, likelihood: str, given: argparse.Namespace, seed: int) -> f
     )
 
 
-def interval(values: np.ndarray) -> str:
-    r"""Return mean and 95 % t-interval."""
-    mean, n = float(values.mean()), len(values)
-    if n < 2:
-        return f"{mean:.2f}"
-    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return f"{mean:.2f} ({mean - half:.2f} to {mean + half:.2f})"
-
-
 def main() -> None:
     r"""Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -89,9 +79,9 @@ def main() -> None:
                 bounds[seed], active[seed] = fitted.score(test), fitted.n_active_units_
                 print(f"{data}: {name}, seed {seed}: {bounds[seed]:.2f}", file=sys.stderr)
             base = bounds if name == "VAE" else base
-            gain = "" if name == "VAE" else interval(bounds - base)
+            gain = "" if name == "VAE" else over_seeds(bounds - base)
             print(
-                f"| {data} | {name} | {interval(bounds)} | {gain} | {active.mean():.1f} |",
+                f"| {data} | {name} | {over_seeds(bounds)} | {gain} | {active.mean():.1f} |",
                 flush=True,
             )
 

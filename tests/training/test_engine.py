@@ -727,3 +727,22 @@ def test_training_in_a_thread_installs_no_handler(interruptible):
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler] * 3
+
+
+def test_a_slow_validation_is_not_done_twice_for_the_same_weights(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def loss(batch, y, progress, generator):
+        now[0] += 1.0
+        return regression(net)(batch, y, progress, generator)
+
+    def validate():
+        now[0] += 5.0
+        return 1.0
+
+    net = new_net()
+    outcome = fit(net, loss, budget="10s", validate=validate)
+    # A second step would leave no time to judge it.
+    assert (outcome.n_steps, outcome.seconds) == (1, 6.0)
+    assert outcome.history[-1]["validation"] == 1.0

@@ -8,32 +8,7 @@ from torch import nn
 
 from fromnoise.transport.densities import divergence, log_density
 from fromnoise.transport.solvers import RUNGE_KUTTA, integrate
-
-MEAN = torch.tensor([1.3, -0.4, 0.0], dtype=torch.float64)
-# The logarithms must not sum to 0: a density of the wrong sign of div would pass then.
-SCALE = torch.tensor([0.5, 1.6, 0.8], dtype=torch.float64)
-
-
-def grid(start, end, steps):
-    return torch.linspace(start, end, steps + 1, dtype=torch.float64)
-
-
-def noise(n, d, seed=0):
-    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def gaussian(x, t):
-    r"""The velocity that carries N(0, I) to N(MEAN, diag SCALE²) along the straight path."""
-    d, t = x.shape[1], t[:, None]
-    mean, scale = MEAN[:d], SCALE[:d]
-    variance = (1 - t) ** 2 + t**2 * scale**2
-    return mean + (t * scale**2 - (1 - t)) / variance * (x - t * mean)
-
-
-def swirl(x, t):
-    r"""A nonlinear field on the plane whose divergence is not zero."""
-    a, b = x.unbind(1)
-    return torch.stack([0.5 * (a + b).sin() - b * t, 0.4 * b * a.cos() + 0.3 * t * a], dim=1)
+from transport_fields import MEAN, SCALE, gaussian, grid, noise, swirl
 
 
 def network(d, seed=0):

@@ -273,6 +273,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         codes: np.ndarray = self.fit(X).transform(X)
         return codes
 
+    # scikit-learn's set_output wraps what stands in the class itself, not what it inherits.
     def transform(self, X: Any) -> np.ndarray:
         r"""Return :meth:`encode` of X; the name that a ``Pipeline`` looks for.
 

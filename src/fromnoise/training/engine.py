@@ -200,6 +200,7 @@ class _Loop:
         self.validate, self.observe, self.callbacks = validate, observe, callbacks
         self.outcome = Outcome()
         self.done = self.skipped = 0
+        self.judged = -1  # steps done at the last check
         self.losses: list[float] = []
         self.recorded = self.checked = 0.0
         self.step_seconds = self.check_seconds = self.last = 0.0
@@ -232,7 +233,7 @@ class _Loop:
 
     def check(self, progress: float) -> float:
         begun, self.checked = self.clock.elapsed(), progress
-        value = self.average.judge(self.validate)
+        value, self.judged = self.average.judge(self.validate), self.done
         self.check_seconds = self.clock.elapsed() - begun
         return value
 
@@ -257,9 +258,10 @@ class _Loop:
         return interrupted or self.clock.over(self.done, reserve)
 
     def close(self) -> None:
-        value = self.check(1.0)
-        if self.losses:
-            self.record(self.clock.progress(self.done), value)
+        if self.judged != self.done:  # else the last step's average has been judged already
+            value = self.check(1.0)
+            if self.losses:
+                self.record(self.clock.progress(self.done), value)
         self.average.restore_best()
         self.outcome.n_steps, self.outcome.seconds = self.done, self.clock.elapsed()
 
