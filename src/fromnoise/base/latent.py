@@ -140,7 +140,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
 
     def measure(self, rows: Tensor) -> None:
         r"""Take mean and spread of packed rows; all pixels of images share one spread."""
-        self.moments.set(rows.to(self._device()), floor=_STD_FLOOR)
+        self.moments.set(rows, floor=_STD_FLOOR)
         if self.encoding_.kind == "images":
             spread = (rows - rows.mean(0)).square().mean().sqrt().clamp_min(_SPREAD_FLOOR)
             self.moments.std.fill_(spread.item())

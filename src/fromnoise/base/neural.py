@@ -101,6 +101,13 @@ class NeuralModel(GenerativeModel):
         r"""Return what the losses want of packed rows x; runs one batch ahead, in a thread."""
         return (x,)
 
+    def _taken(
+        self, rows: "TrainingRows", index: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        r"""Return packed rows and their conditions where the networks are."""
+        x, y = rows.take(index, rng)
+        return x.to(self._device()), None if y is None else y.to(self._device())
+
     @torch.no_grad()
     def validate(
         self, objectives: list[Objective], rows: "TrainingRows", settings: Settings

@@ -133,7 +133,7 @@ class TransportModel(NeuralModel):
     def measure(self, rows: Tensor) -> None:
         r"""Take mean and standard deviation of packed rows; the path ends in standardised rows."""
         self.condition_dropout_ = self.condition_dropout  # sampling asks what was learnt
-        self.moments.set(rows.to(self._device()), floor=STD_FLOOR)
+        self.moments.set(rows, floor=STD_FLOOR)
 
     def _ask(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         r"""Return what the network says, in its own precision."""

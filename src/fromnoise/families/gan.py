@@ -37,6 +37,7 @@ from torch.nn.functional import relu, softplus
 from fromnoise import data
 from fromnoise.base import NeuralModel, capability
 from fromnoise.base.arguments import is_number, is_whole
+from fromnoise.base.inversion import nearest_noise
 from fromnoise.base.neural import TrainingRows
 from fromnoise.data import Encoded
 from fromnoise.metrics import coverage, energy_distance
@@ -312,7 +313,7 @@ class GAN(NeuralModel):
             std = pixels.std(1).clamp_min(_STD_FLOOR)
             moments.std.copy_(std[:, None, None].expand_as(moments.std))
             return
-        moments.set(rows.to(self._device()), floor=_STD_FLOOR)
+        moments.set(rows, floor=_STD_FLOOR)
         n_groups = sum(self.encoding_.cardinalities)
         if n_groups:  # one-hot groups stay in {−1, +1}
             moments.mean[-n_groups:] = 0
@@ -380,9 +381,8 @@ class GAN(NeuralModel):
 
     def _some(self, rows: TrainingRows, settings: Settings) -> tuple[Tensor, Tensor | None]:
         index = np.arange(min(len(rows), _CHECK_ROWS))
-        x, y = rows.take(index, numpy_rng(settings.seed, _CHECK))
-        y = None if y is None else y.to(settings.device)
-        return self.moments.standardise(x.to(settings.device)), y
+        x, y = self._taken(rows, index, numpy_rng(settings.seed, _CHECK))
+        return self.moments.standardise(x), y
 
     def _in_parts(
         self,
@@ -475,35 +475,13 @@ class GAN(NeuralModel):
         codes = self._needed(self._given(y, n), n)
         count = _IMAGE_TRIES if self.encoding_.kind == "images" else _TRIES
         generator = torch_rng(int(random_state), _INVERT)
-        tries = torch.randn(count, *self.noise_shape, generator=generator).to(self._device())
+        tries = torch.randn(count, *self.noise_shape, generator=generator)
 
         def search(x: Tensor, labels: Tensor | None) -> Tensor:
-            return self._search(self.moments.standardise(x), labels, tries, starts, steps)
+            x = self.moments.standardise(x)
+            return nearest_noise(self.draw, x, labels, tries.to(x), starts=starts, steps=steps)
 
         return self._in_blocks(search, self.encoding_.pack(self.encoding_.encode(X)), codes)
-
-    def _search(
-        self, x: Tensor, y: Tensor | None, tries: Tensor, starts: int, steps: int
-    ) -> Tensor:
-        def error(z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
-            return (self.draw(z, y) - x).square().flatten(1).sum(1)
-
-        n = len(x)
-        with torch.no_grad():
-            errors = torch.stack([error(z.expand(n, -1), x, y) for z in tries])  # (tries, n)
-        best = errors.topk(starts, dim=0, largest=False).indices.flatten()
-        z = tries[best].requires_grad_()  # (starts · n, k)
-        x = x.repeat(starts, *[1] * (x.ndim - 1))
-        y = None if y is None else y.repeat(starts, *[1] * (y.ndim - 1))
-        optimizer = torch.optim.Adam([z], lr=0.1)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / steps)
-            optimizer.zero_grad()
-            error(z, x, y).sum().backward()
-            optimizer.step()
-        with torch.no_grad():
-            winner = error(z, x, y).reshape(starts, n).argmin(0)
-            return z.detach().reshape(starts, n, -1)[winner, torch.arange(n, device=z.device)]
 
     @torch.no_grad()
     def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:

@@ -321,9 +321,9 @@ class VAE(LatentModel):
             total: Tensor | float = 0.0
             means = []
             for start in range(0, len(index), size):
-                x, y = rows.take(index[start : start + size], numpy_rng(seed, _SETTLE, start))
+                some = index[start : start + size]
+                x, y = self._taken(rows, some, numpy_rng(seed, _SETTLE, start))
                 x = self.observation.without_fillers(x)
-                x, y = x.to(self._device()), None if y is None else y.to(self._device())
                 mean, log_variance = self.posterior(x)
                 rng = torch_rng(seed, _SETTLE, turn, start)
                 noise = torch.randn(len(x), draws, self.latent_dim_, generator=rng).to(mean)
