@@ -21,10 +21,10 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-# scikit-learn's machinery for metadata, which every estimator inherits and nobody calls here
+# scikit-learn's machinery, which estimators inherit; its texts refer to pages that are not here
 autodoc_default_options = {
     "exclude-members": ", ".join(
-        ["get_metadata_routing"]
+        ["get_metadata_routing", "set_output"]
         + [f"set_{name}_request" for name in ("fit", "score", "transform", "inverse_transform")]
     )
 }

@@ -5,7 +5,7 @@ With the ratio r = σ/α of noise to signal, and s > t the next time:
 
     DDIM        x_s = α_s D + √(σ_s² − c²) ε + c z,   c = η σ_s √(1 − r_s²/r_t²)     Song 2021, 12
     ancestral   η = 1: c² is β̃, the variance of x_s given x_t and x_1               Ho 2020, 7
-                or the same mean with the variance β of the step forwards
+    ancestral-large   the same mean, the variance β of the step forwards
     DPM++       Adams–Bashforth for D in the time ln 1/r, the rest exactly      Lu 2022b, alg. 2
     EDM         raise the noise a little, then Heun's step of d(x/α)/dr = ε     Karras 2022, alg. 2
 

@@ -44,13 +44,13 @@ class Walk:
     Args:
         velocity: The field.
         path: The path whose velocity it is.
-        draw: Returns fresh noise in the shape of its argument; None where there is no need.
+        draw: Returns fresh noise in the shape of its argument; torch's own if not given.
         past: What a multistep method remembers of earlier steps, newest first.
     """
 
     velocity: Field
     path: Path = LINEAR
-    draw: Callable[[Tensor], Tensor] = torch.randn_like
+    draw: Callable[[Tensor], Tensor] = field(default_factory=lambda: torch.randn_like)
     past: list[tuple[float, Tensor]] = field(default_factory=list)
 
     def slope(self, x: Tensor, t: float) -> Tensor:
@@ -171,8 +171,8 @@ class DormandPrince:
     r"""The adaptive pair of orders 5 and 4 (Dormand & Prince 1980), time and step of every row.
 
     A row takes the step that its own error allows, so that its result does not depend on the
-    rows beside it. It is accepted where the root mean square of error / (atol + rtol |x|) is at
-    most 1; the next step is 0.9 times what would have met that, within a fifth and tenfold.
+    rows beside it. It is accepted where the root mean square of error / (atol + rtol abs(x)) is
+    at most 1; the next step is 0.9 times what would have met that, within a fifth and tenfold.
 
     Args:
         rtol: Relative tolerance.

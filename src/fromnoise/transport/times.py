@@ -5,8 +5,9 @@ not comparable. Those that speak of the noise itself, and not of a path's own cl
 times of the straight path, where t / (1 − t) = α/σ is the ratio of signal to noise:
 
     logit-normal   ln α/σ ~ N(0, 1)              Esser 2024, section 3.1
-    log-normal     ln σ ~ N(−1.2, 1.2²) at σ_data = 0.5, so ln α/σ ~ N(0.507, 1.2²) for
-                   standardised data             Karras 2022, table 1
+    log-normal     ln α/σ ~ N(0.507, 1.2²)       Karras 2022, table 1
+
+(Karras' ln σ ~ N(−1.2, 1.2²) is at σ_data = 0.5; here data are standardised.)
 
 Sampling walks a grid from noise to data: uniform in a path's time, or uniform in (σ/α)^(1/7)
 (Karras 2022, eq. 5), or uniform in ln α/σ (Lu 2022, section 3.4), the last two between ratios
