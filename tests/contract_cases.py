@@ -23,6 +23,7 @@ TINY = {
     "gan": {"budget": "20 steps", "network": "small"},
     "flow": {"budget": "20 steps", "network": "small", "steps": 3},
 }
+QUICK = ("steps",)  # what a preset's own choice gives way to
 N = 80
 
 
@@ -79,7 +80,9 @@ CASES = {
 
 
 def make(family: str, **arguments: Any) -> Any:
-    return families.make(family, **{**TINY[family], "random_state": 0, **arguments})
+    tiny = TINY[families.PRESETS[family][0]]
+    chosen = {k: v for k, v in tiny.items() if k not in families.PRESETS[family][1] or k in QUICK}
+    return families.make(family, **{**chosen, "random_state": 0, **arguments})
 
 
 @lru_cache

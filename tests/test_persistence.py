@@ -52,9 +52,10 @@ def old(tmp_path):
 
 
 def edit(folder, change):
-    r"""Change the manifest as JSON."""
+    r"""Change the manifest as JSON, as somebody would who means it."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
+    manifest.pop("sha256", None)  # it detects damage, not malice
     change(manifest)
     path.write_text(json.dumps(manifest))
 
@@ -481,6 +482,17 @@ def test_every_flipped_bit_of_the_tensors_is_refused(old):
         damaged[bit // 8] ^= 1 << bit % 8
         weights.write_bytes(damaged)
         refused(old, "SHA-256")
+
+
+def test_a_flipped_bit_anywhere_in_the_manifest_is_refused(old):
+    path = old / "manifest.json"
+    sound = path.read_bytes()
+    for position in range(0, len(sound), 5):
+        content = bytearray(sound)
+        content[position] ^= 1 << position % 7
+        path.write_bytes(bytes(content))
+        with pytest.raises(ArtifactError):
+            read_bundle(old)
 
 
 def test_truncations_of_the_manifest_are_refused(old):

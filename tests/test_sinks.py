@@ -1,6 +1,8 @@
 r"""What goes into a sink comes out of its file, whole or not at all."""
 
 import tracemalloc
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,7 +61,28 @@ def test_nullable_columns_of_pandas_are_written(tmp_path):
         }
     )
     path = written(tmp_path / "x.csv", (frame, None), kind="table")
-    assert path.read_text() == "i,b,t\n1,,2020-01-02 00:00:00\n,True,\n"
+    assert path.read_text() == "i,b,t\n1,,2020-01-02\n,True,\n"
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_days_are_written_as_days_and_times_as_times(tmp_path, library):
+    days = [datetime(2023, 10, 27), datetime(2024, 2, 29)]
+    times = [datetime(2023, 10, 27), datetime(2023, 10, 27, 8, 30)]
+    frame = library.DataFrame({"day": days, "time": times})
+    late = library.DataFrame({"day": times[1:], "time": days[:1]})
+    path = written(tmp_path / "x.csv", (frame, None), (late, None), kind="table")
+    assert path.read_text().splitlines() == [
+        "day,time",
+        "2023-10-27,2023-10-27 00:00:00",
+        "2024-02-29,2023-10-27 08:30:00",
+        "2023-10-27 08:30:00,2023-10-27 00:00:00",  # not lost, if later than the first block
+    ]
+
+
+def test_midnights_of_a_time_zone_are_no_days(tmp_path):
+    frame = pd.DataFrame({"t": pd.to_datetime(["2023-10-27"]).tz_localize("Europe/Zurich")})
+    path = written(tmp_path / "x.csv", (frame, None), kind="table")
+    assert path.read_text() == "t\n2023-10-27 00:00:00+02:00\n"
 
 
 def test_labels_of_several_columns_are_columns(tmp_path):
@@ -180,6 +203,16 @@ def test_a_path_that_cannot_be_is_refused_at_once(tmp_path):
         check_writable(tmp_path / "file" / "deep" / "x.csv")
     check_writable(tmp_path / "new" / "deep" / "x.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for place in ("/proc/x", "/proc/x/run", "/sys/x.csv"):  # not even by root
+        with pytest.raises(PermissionError, match="that can be written"):
+            check_writable(Path(place))
+
+
+def test_a_device_is_not_replaced():
+    with pytest.raises(FileExistsError, match="no regular file"):
+        open_sink("/dev/null", kind="vectors", n_rows=1, overwrite=True)
+    with pytest.raises(FileExistsError, match="--force"):
+        open_sink("/dev/null", kind="vectors", n_rows=1)
 
 
 def test_folders_above_a_file_are_made(tmp_path):

@@ -10,8 +10,9 @@ synced, and the whole read back. A folder without a manifest is no bundle; a rea
 bundle or the new one, never a mixture.
 
 Reading trusts nothing: strict JSON (no duplicate keys, no NaN), only plain files inside the
-folder, sizes and hashes checked before any tensor is built, non-finite weights refused on
-request. There is no pickle anywhere on this path, and no name in a manifest is ever imported.
+folder, sizes and hashes (the manifest's own too) checked before any tensor is built, non-finite
+weights refused on request. There is no pickle anywhere on this path, and no name in a manifest
+is ever imported.
 """
 
 __all__ = ["FORMAT", "Tree", "read_bundle", "write_bundle", "write_text"]
@@ -36,6 +37,7 @@ Tree = dict[str, Any]
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _TENSOR = "__tensor__"
+_SEAL = "sha256"
 _MAX_DEPTH = 40
 _MAX_JSON = 256 * 2**20
 _DTYPES = {"BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64", "F16", "F32", "F64"}
@@ -73,11 +75,12 @@ def write_bundle(path: str | Path, tree: Tree, *, overwrite: bool = False) -> Pa
     payload = save_tensors(tensors)
     digest = hashlib.sha256(payload).hexdigest()
     name = f"weights-{digest[:16]}.safetensors"
-    manifest = {
+    manifest: Tree = {
         "format": FORMAT,
         "files": {name: {"sha256": digest, "bytes": len(payload)}},
         "tree": skeleton,
     }
+    manifest[_SEAL] = _seal(manifest)
     text = json.dumps(manifest, allow_nan=False, indent=1, ensure_ascii=True)
     # What could not be read again must not replace what can.
     _check_header(payload, folder / name)
@@ -113,8 +116,11 @@ def read_bundle(path: str | Path, *, finite: bool = False) -> Tree:
     if not (folder / _MANIFEST).exists():
         raise ArtifactError(f"{folder} holds no {_MANIFEST}, so it is no saved model.")
     manifest = _read_json(folder / _MANIFEST)
+    seal = manifest.pop(_SEAL, None) if isinstance(manifest, dict) else None
     if not isinstance(manifest, dict) or manifest.keys() != {"format", "files", "tree"}:
         raise ArtifactError(f"{folder / _MANIFEST} is no manifest of fromnoise.")
+    if seal is not None and seal != _seal(manifest):
+        raise ArtifactError(f"{folder / _MANIFEST} is damaged: its SHA-256 is not the one in it.")
     if manifest["format"] != FORMAT:
         raise ArtifactError(
             f"{folder} has format {shown(manifest['format'])}; this version reads format {FORMAT}."
@@ -132,6 +138,11 @@ def read_bundle(path: str | Path, *, finite: bool = False) -> Tree:
 def write_text(path: str | Path, text: str) -> None:
     r"""Write ``text`` at ``path`` in one atomic, synced step."""
     _replace_synced(Path(path), text.encode("utf-8", "surrogateescape"))
+
+
+def _seal(manifest: Tree) -> str:
+    text = json.dumps(manifest, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _flatten(node: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:

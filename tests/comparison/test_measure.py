@@ -5,11 +5,20 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
+import fromnoise as fn
 from fromnoise.comparison.jobs import Split
-from fromnoise.comparison.measure import RANKED_BY, Measure, likelihood
+from fromnoise.comparison.measure import Measure, Sample, likelihood
+from fromnoise.metrics import EnetLite0, energy_distance, frechet_distance, mmd, vendi
 
 RNG = np.random.default_rng(0)
 NAMES = {"energy_distance", "sliced_wasserstein", "mmd", "coverage", "c2st", "copying"}
+ARRAYS = NAMES | {"frechet_distance", "density", "vendi"}
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def _the_same_draws_alone_and_in_company():
+    RNG.bit_generator.state = START
 
 
 def vectors(n=240):
@@ -19,14 +28,14 @@ def vectors(n=240):
 
 def test_equal_distributions_are_told_from_others():
     measure = vectors()
-    fresh = measure.numbers(RNG.normal(size=(100, 2)) * [1, 1000])
-    far = measure.numbers(RNG.normal(1, 1, size=(100, 2)) * [1, 1000])
+    fresh = measure.sample(RNG.normal(size=(100, 2)) * [1, 1000])
+    far = measure.sample(RNG.normal(1, 1, size=(100, 2)) * [1, 1000])
     good, bad = measure.metrics(fresh), measure.metrics(far)
-    assert set(good) == NAMES
-    for name in ("energy_distance", "sliced_wasserstein", "mmd", "c2st"):
+    assert set(good) == ARRAYS
+    for name in ("energy_distance", "sliced_wasserstein", "mmd", "c2st", "frechet_distance"):
         assert good[name].value < bad[name].value, name
     assert good["coverage"].value > bad["coverage"].value
-    assert measure.metrics(measure.train[:80])["copying"].value == 1.0
+    assert measure.metrics(measure.sample(measure.split.train[:80]))["copying"].value == 1.0
     assert good["copying"].high > 0 > good["copying"].low - 0.3
 
 
@@ -38,25 +47,25 @@ def test_units_do_not_matter():
 
 def test_what_is_not_finite_is_not_measured():
     measure = vectors()
-    fake = measure.numbers(RNG.normal(size=(50, 2)))
-    fake[3, 1] = np.nan
+    fake = measure.sample(RNG.normal(size=(50, 2)))
+    fake.features[3, 1] = np.nan
     assert measure.metrics(fake) == {}
 
 
 def test_a_metric_without_a_number_costs_no_other(caplog):
     X = np.ones((60, 2))
     measure = Measure("vectors", Split(X[:30], None, X[30:], None), None, 0)
-    assert set(measure.metrics(measure.test)) == NAMES - {"mmd"}  # equal rows have no scale
+    assert set(measure.metrics(measure.test)) == ARRAYS - {"mmd"}  # equal rows have no scale
     assert "mmd" in caplog.text
 
 
 def test_halves_are_disjoint_and_of_the_held_out_rows():
     measure = vectors()
     first, second = measure.halves()
-    together = np.concatenate([first, second])
+    together = np.concatenate([first.features, second.features])
     assert len(first) == len(second) == 40
-    assert np.array_equal(np.sort(together, axis=0), np.sort(measure.test, axis=0))
-    assert np.array_equal(measure.halves()[0], first)
+    assert np.array_equal(np.sort(together, axis=0), np.sort(measure.test.features, axis=0))
+    assert np.array_equal(measure.halves()[0].simple, first.simple)
 
 
 def test_the_label_of_a_table_is_measured_once_as_a_column():
@@ -67,25 +76,187 @@ def test_the_label_of_a_table_is_measured_once_as_a_column():
     joined = measure.rows(frame, y)
     assert joined.columns.tolist() == ["a", "kind"]
     assert measure.rows(joined) is joined  # drawn without a condition: the label is in it
-    assert np.array_equal(measure.numbers(frame, y), measure.numbers(joined))
+    assert np.array_equal(measure.sample(frame, y).simple, measure.sample(joined).simple)
     assert measure.train.shape[1] > 1
 
 
 def test_neighbours_are_the_nearest_training_rows():
     measure = vectors()
-    X = np.asarray(measure.train[[5, 3, 9]])  # features, close to the rows they come from
+    X = measure.train[[5, 3, 9]] + 1e-9  # features, close to the rows they come from
     split = Split(np.arange(320.0).reshape(160, 2), None, None, None)
-    drawn, near = measure.neighbours(X + 1e-9, np.ones((3, 2)), None, split)
+    drawn, near = measure.neighbours(Sample(X, X), np.ones((3, 2)), None, split)
     assert near.tolist() == split.train[[5, 3, 9]].tolist() and drawn.shape == (3, 2)
 
 
+def images(n=150, shape=(5, 7)):
+    return RNG.integers(0, 256, (n, *shape)).astype(np.uint8)
+
+
 def test_images_are_measured_by_their_components():
-    X = RNG.integers(0, 256, (90, 5, 7)).astype(np.uint8)
+    X = images()
     measure = Measure("images", Split(X[:60], None, X[60:], None), None, 0)
-    found = measure.metrics(measure.numbers(X[:30]))
-    assert set(found) == {f"{name}_pca" for name in NAMES}
-    assert RANKED_BY["images"] in found
+    found = measure.metrics(measure.sample(X[:80]))
+    arrays = ARRAYS - {"frechet_distance"} | {"fd"}
+    assert set(found) == {f"{name}_pca" for name in arrays}
+    assert measure.ranked_by == "mmd_pca" and measure.copying == "copying_pca"
     assert measure.rows(X[:3]).shape == (3, 1, 5, 7)
+
+
+def test_moments_of_fewer_rows_than_columns_are_left_out():
+    X = images(90)
+    measure = Measure("images", Split(X[:60], None, X[60:], None), None, 0)
+    assert "fd_pca" not in measure.metrics(measure.sample(X[:80]))  # 30 rows, 35 columns
+
+
+# --- what a number is measured in -------------------------------------------------------------
+
+
+def test_numbers_are_named_for_their_features_and_measured_in_them():
+    X = images()
+    split = Split(X[:60], None, X[60:], None)
+    measure = Measure("images", split, None, 0, features="pixels")
+    found = measure.metrics(measure.sample(X[:80]))
+    names = {"mmd", "energy_distance", "sliced_wasserstein", "coverage", "density", "vendi", "fd"}
+    assert set(found) == {f"{name}_pixels" for name in names} | {"c2st_pca", "copying_pca"}
+    real, fake = ((rows / 127.5 - 1).reshape(len(rows), -1) for rows in (X[60:], X[:80]))
+    assert found["mmd_pixels"].value == pytest.approx(mmd(real, fake, "cubic").value, rel=1e-4)
+    usual = Measure("images", split, None, 0).metrics
+    sample = Measure("images", split, None, 0).sample(X[:80])
+    assert found["c2st_pca"] == usual(sample)["c2st_pca"]
+
+
+def test_the_network_sees_the_images_themselves_and_costs_no_training_rows(monkeypatch):
+    X = images(60, (12, 12))
+    seen = []
+
+    def network(self, rows):
+        seen.append(len(rows))
+        return np.asarray(rows, float).reshape(len(rows), -1)[:, :6]
+
+    monkeypatch.setattr(EnetLite0, "__call__", network)
+    measure = Measure("images", Split(X[:30], None, X[30:], None), None, 0, features="enetlite0")
+    found = measure.metrics(measure.sample(X[:20]))
+    assert seen == [30, 20]  # held-out rows, then drawn ones, each once
+    real, fake = (rows.reshape(len(rows), -1)[:, :6].astype(float) for rows in (X[30:], X[:20]))
+    assert found["fd_enetlite0"] == frechet_distance(real, fake)
+    assert measure.ranked_by == "mmd_enetlite0"
+
+
+def test_a_function_of_the_users_own_sees_rows_as_they_were_given():
+    frame = pd.DataFrame({"a": RNG.normal(size=120), "b": RNG.choice(["p", "q"], 120)})
+
+    def lengths(rows):
+        assert isinstance(rows, pd.DataFrame)
+        return rows[["a"]].to_numpy() * 10
+
+    measure = Measure("table", Split(frame[:60], None, frame[60:], None), None, 0, lengths)
+    found = measure.metrics(measure.sample(frame[:50]))
+    expected = energy_distance(frame[["a"]][60:] * 10, frame[["a"]][:50] * 10)
+    assert found["energy_distance_lengths"] == expected
+    assert measure.ranked_by == "c2st" and "c2st" in found and "column_shapes" in found
+
+
+def test_wide_features_of_many_rows_are_those_of_the_first():
+    X = RNG.normal(size=(2600, 2))
+    measure = Measure("vectors", Split(X[:100], None, X[100:], None), None, 0, _wide)
+    assert measure.test.features.shape == (2000, 300) and len(measure.test) == 2500
+    assert np.array_equal(measure.test.features[:, 0], X[100:2100, 0])
+    first, second = measure.halves()
+    assert len(first.features) == len(first.simple) == len(second) == 1000
+
+
+def _wide(rows):
+    return np.repeat(rows[:, :1], 300, axis=1)
+
+
+# --- metrics of tables, and of reference rows -------------------------------------------------
+
+
+def frames(n=600):
+    a = RNG.normal(size=n)
+    kind = np.where(a + 0.3 * RNG.normal(size=n) > 0, "p", "q")
+    return pd.DataFrame({"a": a, "b": 2 * a + 0.1 * RNG.normal(size=n), "kind": kind})
+
+
+def alone(frame):
+    r"""Each column by itself: its shape, and nothing of what goes together."""
+    columns = {c: frame[c].sample(frac=1, random_state=i).array for i, c in enumerate(frame)}
+    return pd.DataFrame(columns)
+
+
+def test_tables_are_measured_by_columns_pairs_and_use():
+    frame = frames()
+    measure = Measure("table", Split(frame[:300], None, frame[300:], None), None, 0, target="kind")
+    good, bad = (measure.metrics(measure.sample(X)) for X in (frames(300), alone(frame[:300])))
+    assert set(good) == NAMES | {"column_shapes", "pair_trends", "train_on_synthetic"}
+    assert bad["column_shapes"].value > 0.9 and good["column_shapes"].value > 0.9
+    assert good["pair_trends"].value > bad["pair_trends"].value + 0.2
+    assert good["train_on_synthetic"].value > 0.9 > 0.7 > bad["train_on_synthetic"].value
+
+
+def test_the_label_is_what_rows_teach_unless_another_column_is_named():
+    frame = frames(120)
+    split = Split(frame[["a", "b"]][:60], frame["kind"][:60], frame[["a", "b"]][60:],
+                  frame["kind"][60:])  # fmt: skip
+    assert Measure("table", split, "kind", 0).target == "kind"
+    assert Measure("table", split, "kind", 0, target="b").target == "b"
+    assert Measure("table", split.joined("kind"), None, 0).target is None
+
+
+@pytest.mark.parametrize("n_samples", [150, 400])
+def test_real_rows_have_the_numbers_of_a_perfect_model(n_samples):
+    X = RNG.normal(size=(1200, 3))
+    measure = Measure("vectors", Split(X[:800], None, X[800:], None), None, 0)
+    real = measure.real(n_samples)
+    several = [measure.metrics(measure.sample(RNG.normal(size=(n_samples, 3)))) for _ in range(5)]
+    assert "copying" not in real
+    for name in set(ARRAYS) - {"copying"}:
+        perfect = np.array([found[name].value for found in several])
+        gap = abs(real[name].value - perfect.mean())
+        assert gap < 4 * perfect.std() + 0.02, (name, real[name], perfect)
+
+
+def test_real_columns_have_the_numbers_of_a_perfect_model():
+    frame = frames(1000)
+    measure = Measure("table", Split(frame[:700], None, frame[700:], None), None, 0, target="kind")
+    real, copier = measure.real(300), measure.copier(300)
+    several = [measure.metrics(measure.sample(frames(300))) for _ in range(3)]
+    for name in ("column_shapes", "pair_trends", "train_on_synthetic"):
+        perfect = np.mean([found[name].value for found in several])
+        assert real[name].value == pytest.approx(perfect, abs=0.05)
+        assert real[name].value == pytest.approx(copier[name].value, abs=0.05)
+    assert copier["copying"].value == 1.0
+
+
+def test_a_gaussian_is_worse_than_real_rows_on_moons_and_a_copier_is_not():
+    X = fn.data.load("moons").X[:1500]
+    measure = Measure("vectors", Split(X[:1000], None, X[1000:], None), None, 0)
+    real, copier = measure.real(500), measure.copier(500)
+    covariance = np.cov(X.T)
+    drawn = RNG.multivariate_normal(X.mean(0), covariance, 500)
+    gaussian = measure.metrics(measure.sample(drawn))
+    for name in ("energy_distance", "sliced_wasserstein", "c2st"):
+        assert gaussian[name].low > real[name].value, name
+        assert copier[name].low <= real[name].high, name
+    assert gaussian["coverage"].high < real["coverage"].value
+    assert gaussian["density"].high < 0.5 and real["density"].value == pytest.approx(1, abs=0.1)
+    assert copier["density"].value == pytest.approx(1, abs=0.1)
+    # Two moments are all that it sees: a Gaussian cannot be told by it.
+    assert gaussian["frechet_distance"].value < 0.1
+    assert copier["copying"].value == 1.0 and gaussian["copying"].low < 0.1
+
+
+def test_variety_is_that_of_as_many_real_rows():
+    X = RNG.normal(size=(400, 6))
+    measure = Measure("vectors", Split(X[:200], None, X[200:], None), None, 0)
+    line = np.outer(RNG.normal(size=300), np.ones(6))
+    fresh, flat = (measure.metrics(measure.sample(rows))["vendi"] for rows in (X[:150], line))
+    assert fresh.better == "target" and fresh.n == 150
+    assert fresh.target == vendi(measure.test.features[:150]).value
+    assert fresh.value == pytest.approx(fresh.target, rel=0.05)
+    assert flat.value < 2.5 < 5 < flat.target
+    real = measure.real(150)["vendi"]
+    assert real.value == real.target == fresh.target
 
 
 def test_likelihood_is_a_mean_with_its_interval():

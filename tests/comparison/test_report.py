@@ -17,6 +17,7 @@ import pytest
 
 from fromnoise.comparison.exhibits import Material
 from fromnoise.comparison.jobs import Codes
+from fromnoise.comparison.journeys import Journey, mesh
 from fromnoise.comparison.report import write_report
 from fromnoise.comparison.results import results_csv
 
@@ -300,13 +301,23 @@ def written(tmp_path, report, material=None, real=None):
     return Page(write_report(tmp_path, report, material or {}, real or Material(np.zeros((9, 2)))))
 
 
-def cells(page_path, name):
-    """The text of a row's cells in the table of metrics."""
+def cells(page_path, name, table=1):
+    """The text of a row's cells in one table of numbers, the first one or the one of costs."""
     text = page_path.read_text(encoding="utf-8")
-    section = text[text.index('id="numbers"') : text.index('id="samples"')]
+    section = text[text.index(f'id="numbers-{table}"') :].partition("</table>")[0]
     line = next(tr for tr in section.split("<tr")[1:] if f'<span class="name">{name}<' in tr)
     inside = [td.split("</td>")[0].partition(">")[2] for td in line.split("<td")[1:]]
     return [" ".join(re.sub("<[^>]*>", " ", td).split()) for td in inside]
+
+
+def headings(page_path):
+    """For each table of numbers, its title and the headings of its columns."""
+    text = page_path.read_text(encoding="utf-8")
+    section = text[text.index('id="numbers"') : text.index('id="samples"')]
+    tables = re.findall(r"<h3 id=[^>]*>([^<]*)</h3>(.*?)</thead>", section, re.DOTALL)
+    return {
+        title: re.findall(r'<th scope="col">([^<]*)<', body)[1:] for title, body in tables
+    }
 
 
 # ---- the page as a whole ----------------------------------------------------------------------
@@ -510,7 +521,7 @@ def test_missing_numbers_are_dashes(tmp_path, bad):
     }
     report["rows"][1]["metrics"] = {"m": {**metric(1.0), "low": bad}}
     path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
-    assert cells(path, "a") == ["–"] * 5
+    assert cells(path, "a") == ["–"] * 2 and cells(path, "a", "cost") == ["–"] * 4 + ["800 MB"]
     assert cells(path, "b")[0] == "1.00 (best)"
 
 
@@ -526,9 +537,64 @@ def test_costs_are_written_for_people(tmp_path):
         "parameters": 45_600_000,
         "evaluations": 1,
     }
+    report["rows"][1]["peak_memory_mb"] = 3072
     path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
-    assert cells(path, "a")[-4:] == ["0.031 s", "120 s", "999", "12.3 k"]
-    assert cells(path, "b")[-4:] == ["12 min 34 s", "2 h 03 min", "45.6 M", "1"]
+    assert cells(path, "a", "cost") == ["0.031 s", "120 s", "12.3 k", "999", "800 MB"]
+    assert cells(path, "b", "cost") == ["12 min 34 s", "2 h 03 min", "1", "45.6 M", "3.0 GB"]
+    assert cells(path, "a")[-1] == "120 s" and cells(path, "b")[-1] == "2 h 15 min"
+
+
+def test_numbers_stand_in_tables_by_what_they_answer(tmp_path):
+    names = ["vendi", "train_on_synthetic", "fd_enetlite0", "mmd_enetlite0", "c2st_pca",
+             "copying_pca", "reconstruction_error", "something", "energy_distance"]  # fmt: skip
+    report = minimal(["a"])
+    report["rows"][0]["metrics"] = {name: metric(0.5) for name in names}
+    report["protocol"] = {"ranked_by": "mmd_enetlite0"}
+    found = headings(write_report(tmp_path, report, {}, Material(np.zeros((9, 2)))))
+    assert found == {
+        "Quality": ["mmd enetlite0", "energy distance", "c2st pca", "fd enetlite0",
+                    "reconstruction error", "something", "time"],
+        "Use, variety and memory": ["train on synthetic", "vendi", "copying pca"],
+        "Cost": ["training", "sampling", "network evaluations", "parameters", "peak memory"],
+    }  # fmt: skip
+
+
+def test_what_would_scroll_out_of_sight_has_a_table_of_its_own(tmp_path):
+    report = minimal(["a"])
+    report["rows"][0]["metrics"] = {
+        name: metric(0.5)
+        for name in ("column_shapes", "pair_trends", "train_on_synthetic", "coverage", "density",
+                     "vendi", "copying", "copying_pca", "mmd")
+    }  # fmt: skip
+    found = headings(write_report(tmp_path, report, {}, Material(np.zeros((9, 2)))))
+    assert list(found) == ["Quality", "Use", "Variety and memory", "Cost"]
+    assert len(found["Variety and memory"]) == 5
+
+
+def test_references_without_a_cost_have_no_row_of_costs(pages, tmp_path):
+    demo("table", tmp_path)
+    text = (tmp_path / "index.html").read_text("utf-8").partition('id="numbers-cost"')[2]
+    names = re.findall('<span class="name">([^<]*)<', text.partition("</table>")[0])
+    assert names == ["flow", "diffusion", "gmm", "vae", "wgan-gp", "parrot", "gan", "big-ae"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "simple", "words"),
+    [
+        ("vectors", "standardised", "standardised", "in units of their standard deviation."),
+        ("table", "table", "table", "categories as columns of 0 and 1."),
+        ("images", "pixel-pca-64", "pixel-pca-64", "components of their pixels (pixel-pca-64)."),
+        ("images", "enetlite0", "pixel-pca-64", "1,280 features of EfficientNet-Lite0, "),
+        ("images", "enetlite0", "pixel-pca-64", "c2st and copying see pixel-pca-64 features."),
+        ("table", "mine<b>", "table", "features of the name mine<b>; c2st and copying see table"),
+    ],
+)
+def test_it_is_said_what_numbers_are_measured_in(tmp_path, kind, features, simple, words):
+    report = minimal(["a"])
+    report["data"]["kind"] = kind
+    report["protocol"] = {"features": features, "simple_features": simple}
+    page = written(tmp_path, report)
+    assert words in page.text.partition("What they draw")[0] and "b" not in page.tags
 
 
 def test_twelve_families_fit(tmp_path):
@@ -563,10 +629,11 @@ def test_a_family_that_does_not_sample_says_so_in_table_and_card(tmp_path):
     assert page.unbalanced == 0
     assert "This family does not sample. It has no prior <b>." in page.text
     chips = [a for a in page.of("span") if a.get("class") == "chip"]
-    assert len(chips) == page.text.count("silent does not sample") == 3  # table, codes, training
+    # Once in each table of numbers, then at its codes and at its training.
+    assert len(chips) == page.text.count("silent does not sample") == 4
     assert "What went wrong" not in page.text
     lines = cells(tmp_path / "index.html", "silent")
-    assert lines.count("–") == 4 and "0.0100 (best) 0.0090 to 0.0110" in lines
+    assert lines.count("–") == 2 and "0.0100 (best) 0.0090 to 0.0110" in lines
 
 
 def test_ranked_rows_come_before_one_that_does_not_sample(tmp_path):
@@ -611,6 +678,42 @@ def test_hostile_names_in_reconstructions_stay_text(tmp_path):
     page = written(tmp_path, report, codes, real)
     assert page.unbalanced == 0 and "script" not in page.tags and "b" not in page.tags
     assert page.text.count("original") >= 3 and "could not be drawn" not in page.text
+
+
+# ---- from noise to data -----------------------------------------------------------------------
+
+
+def test_strips_and_paths_stand_after_the_samples(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["moves", "bends", "none"]
+    strip = Journey((0.0, 0.5, 1.0), images=pictures(rng, 0.3, 6, 8))
+    real = pictures(rng, 0.0, 9, 8)
+    page = written(tmp_path, minimal(names, "images"), {"moves": Material(journey=strip),
+                   "none": Material()}, Material(real))  # fmt: skip
+    assert [a["id"] for a in page.of("section")][2:5] == ["samples", "journeys", "training"]
+    assert "#journeys" in [a["href"] for a in page.of("a")]
+    alts = [a["alt"] for a in page.of("img") if "noise" in a["alt"]]
+    assert alts == ["moves: 2 rows of 3 images, each from noise to a sample"]
+    assert "t = 0.00, 0.50, 1.00." in page.text
+
+    paths = Journey((0.0, 1.0), paths=rng.normal(size=(7, 2, 2)))
+    bent = Journey(noise=mesh(2), mapped=mesh(2) * 2)
+    shown = {"moves": Material(journey=paths), "bends": Material(journey=bent)}
+    page = written(tmp_path, minimal(names), shown, Material(moons(rng, 0.1)))
+    alts = [a["alt"].partition(":")[0] for a in page.of("img") if "noise" in a["alt"]]
+    assert alts == ["moves", "bends"] and "could not be drawn" not in page.text
+    # Both themes have a figure of their own.
+    assert sum("prefers-color-scheme" in (a.get("media") or "") for a in page.of("source")) >= 2
+
+
+def test_without_a_way_to_show_there_is_no_such_section(pages):
+    assert all("journeys" not in [a["id"] for a in one.of("section")] for one in pages.values())
+
+
+def test_ways_that_cannot_be_drawn_leave_a_note(tmp_path):
+    broken = {"a": Material(journey=Journey((0.0, 1.0), images="nonsense"))}
+    page = written(tmp_path, minimal(["a"]), broken)
+    assert page.text.count("could not be drawn") == 1
 
 
 # ---- hostile text -----------------------------------------------------------------------------
@@ -774,8 +877,10 @@ MEASURE = """<!doctype html><body><iframe src="index.html" width="{width}" heigh
     .getEntriesByType("resource").map(entry => entry.name);
   const pictures = [...inside.images].map(image => image.naturalWidth);
   const names = [...inside.querySelectorAll(".name")].map(node => node.textContent);
+  const boxes = [...inside.querySelectorAll("#numbers .scroll")];
+  const hidden = Math.max(...boxes.map(box => box.scrollWidth - box.clientWidth));
   const overflow = inside.documentElement.scrollWidth - inside.documentElement.clientWidth;
-  document.body.textContent = JSON.stringify({{loaded, within, pictures, names, overflow}});
+  document.body.textContent = JSON.stringify({{loaded, within, pictures, names, hidden, overflow}});
 }}</script>"""
 
 
@@ -789,9 +894,19 @@ def browse(folder, page):
     return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+FULL = [
+    "energy_distance", "sliced_wasserstein", "mmd", "log_likelihood", "reconstruction_error",
+    "pair_trends", "train_on_synthetic", "coverage",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_every_row_and_fetches_nothing(tmp_path, width):
-    demo("table", tmp_path)
+    report = fabricated("table", list(table(np.random.default_rng(0), 0)), (6,), "rides.csv")
+    for line in report["rows"]:
+        full = {name: metric(-0.1234567, 0.0123) for name in FULL}
+        line["metrics"] |= full if line["metrics"] else {}
+    write_report(tmp_path, report, *material(report, table))
     outside = Path(tmp_path / "measure.html")
     outside.write_text(MEASURE.format(width=width))
     body = browse(tmp_path, outside).partition("<body>")[2].partition("</body>")[0]
@@ -802,3 +917,5 @@ def test_a_browser_shows_every_row_and_fetches_nothing(tmp_path, width):
     assert all(address.startswith(("data:", "file:///")) for address in addresses)
     assert not [a for a in seen["within"] if not a.startswith("data:")]
     assert seen["overflow"] <= 0
+    # On a wide page no column is out of sight; on a narrow one tables scroll in their boxes.
+    assert seen["hidden"] <= 0 if width == 1280 else seen["hidden"] > 0

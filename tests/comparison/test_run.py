@@ -4,6 +4,7 @@ import csv
 import gc
 import inspect
 import json
+import re
 import tempfile
 
 import numpy as np
@@ -131,6 +132,8 @@ def test_the_same_comparison_gives_the_same_numbers(compared, here):
     again = fn.compare(X, families={"one": ONE, "../two <b>": TWO}, **QUICK)
     for one, other in zip(compared.report["rows"], again.report["rows"], strict=True):
         assert one["metrics"] == other["metrics"]
+    for one in (compared.report["verdict"], again.report["verdict"]):
+        one["why"] = re.sub(r"It took \S+ s to", "It took … s to", one["why"])
     assert compared.report["verdict"] == again.report["verdict"]
     other = fn.compare(X, families={"one": ONE}, random_state=1, **QUICK)
     assert row(other, "one")["metrics"] != row(compared, "one")["metrics"]
@@ -197,6 +200,78 @@ def test_images_with_classes(here):
     assert row(result, "one")["status"] == "ok"
     assert "mmd_pca" in row(result, "gaussian")["metrics"]
     assert not any("log_likelihood" in one["metrics"] for one in result.report["rows"])
+
+
+# --- features and target ----------------------------------------------------------------------
+
+
+def test_numbers_are_named_for_the_features_and_the_protocol_says_which(here):
+    def first(rows):
+        return rows[:, :1]
+
+    result = fn.compare(X, families={"one": ONE, "two": TWO}, features=first, **QUICK)
+    protocol = result.report["protocol"]
+    assert (protocol["features"], protocol["simple_features"]) == ("first", "standardised")
+    assert protocol["ranked_by"] == "energy_distance_first" and result.best is not None
+    assert {"mmd_first", "density_first", "c2st", "copying"} <= set(result.table().columns)
+    assert row(result, "copier")["metrics"]["copying"]["value"] == 1.0
+    page = (result.path / "index.html").read_text("utf-8")
+    assert "features of the name first; c2st and copying see standardised features" in page
+    header = (result.path / "results.csv").read_text().partition("\n")[0].split(",")
+    assert {"energy_distance_first", "energy_distance_first_low", "c2st_high"} <= set(header)
+
+
+def test_images_by_pixels(here):
+    pixels = RNG.integers(0, 256, (130, 4, 4)).astype(np.uint8)
+    result = fn.compare(pixels, families={"one": ONE}, features="pixels", **QUICK)
+    assert result.report["protocol"]["ranked_by"] == "mmd_pixels"
+    for one in result.report["rows"]:
+        assert {"mmd_pixels", "fd_pixels", "c2st_pca"} <= set(one["metrics"]), one["name"]
+
+
+def test_drawn_rows_are_asked_what_they_teach(here):
+    frame = pd.DataFrame(table(400))
+    found = fn.compare(frame, families={"one": ONE}, target="kind", budget="5 steps")
+    taught = {one["name"]: one["metrics"]["train_on_synthetic"] for one in found.report["rows"]}
+    assert set(taught) == {"one", "gaussian", "real", "copier"}
+    assert taught["real"]["value"] > 0.95 and taught["copier"]["value"] > 0.95
+    assert found.report["protocol"]["target"] == "kind"
+    for one in found.report["rows"]:
+        assert {"column_shapes", "pair_trends"} <= set(one["metrics"])
+    labelled = fn.compare(frame, families={"one": ONE}, label="kind", **QUICK)
+    assert labelled.report["protocol"]["target"] == "kind"
+    assert "train_on_synthetic" in row(labelled, "one")["metrics"]
+    plain = fn.compare(frame, families={"one": ONE}, **QUICK)
+    assert "train_on_synthetic" not in row(plain, "one")["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "error", "words"),
+    [
+        (X, {"features": "pca"}, ValueError, "is for images"),
+        (X, {"features": "inception"}, ValueError, "features must be one of"),
+        (X, {"features": lambda rows: 1 / 0}, ValueError, "ZeroDivisionError"),
+        (X, {"target": "a"}, ValueError, "names a column of a table"),
+        (pd.DataFrame(table()), {"target": "kinds"}, ValueError, "Did you mean 'kind'"),
+    ],
+)
+def test_features_and_targets_that_do_not_exist_are_refused(tmp_path, source, given, error, words):
+    with pytest.raises(error, match=words):
+        fn.compare(source, families={"one": ONE}, out=tmp_path / "r", **given, **QUICK)
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_way_from_noise_to_data_is_shown(here):
+    models = {"moves": fn.FlowMatching(network="small", steps=3), "one": ONE}
+    result = fn.compare(X, families=models, **QUICK)
+    assert (result.path / "jobs" / "moves-0" / "journey" / "manifest.json").exists()
+    assert not (result.path / "jobs" / "one-0" / "journey").exists()
+    page = (result.path / "index.html").read_text("utf-8")
+    assert "moves: 200 samples in the plane on their way from noise to data" in page
+    pixels = RNG.integers(0, 256, (130, 4, 4)).astype(np.uint8)
+    result = fn.compare(pixels, families={"moves": models["moves"]}, **QUICK)
+    page = (result.path / "index.html").read_text("utf-8")
+    assert "moves: 4 rows of 4 images, each from noise to a sample" in page
 
 
 # --- families ---------------------------------------------------------------------------------

@@ -96,14 +96,55 @@ def test_a_tied_family_that_costs_less_than_half_is_named():
     family = [Scored("a", (a,), 60.0), Scored("b", (b,), 29.9), Scored("c", (b,), 40.0)]
     why = verdict(family, "energy")["why"]
     assert why.endswith("b costs least of these: 30 s to fit and draw, a 60 s.")
-    assert "costs" not in verdict([family[0], Scored("b", (b,), 30.1)], "energy")["why"]
+    assert why.count("to fit and draw") == 1
+    dear = verdict([family[0], Scored("b", (b,), 30.1)], "energy")["why"]
+    assert "costs" not in dear and dear.endswith("It took 60 s to fit and draw.")
     # Not the leader, not one that is not tied, and not without times.
     assert "costs" not in verdict([Scored("a", (a,), 1.0), family[1]], "energy")["why"]
     far = Scored("far", (result(0.9, 0.05),), 1.0)
     assert "costs" not in verdict([family[0], far], "energy")["why"]
-    assert "costs" not in verdict([scored("a", a), scored("b", b)], "energy")["why"]
+    assert "draw" not in verdict([scored("a", a), scored("b", b)], "energy")["why"]
 
 
 def test_families_that_do_not_sample_are_said_to_be_the_reason():
     found = verdict([], "energy", all_silent=True)
     assert found["best"] is None and "None of these families samples" in found["why"]
+
+
+def told(value, half=0.02, real=0.51):
+    one = {"value": value, "low": value - half, "high": value + half}
+    return {"a": one, "real": {"value": real, "low": real - half, "high": real + half}}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.98, "Even its rows are easily told from real ones (c2st 0.98, "),
+        (0.81, "Its rows can be told from real ones (c2st 0.81, "),  # not surely above 0.8
+        (0.60, "Its rows can be told from real ones (c2st 0.60, "),
+        (0.54, "Boosted trees cannot tell its rows from real ones (c2st 0.54, "),
+        (0.45, "Boosted trees cannot tell its rows from real ones (c2st 0.45, "),
+    ],
+)
+def test_the_leader_is_held_against_real_rows_in_plain_words(value, words):
+    family = [scored("a", result(0.1)), scored("b", result(0.9))]
+    why = verdict(family, "energy", told=told(value))["why"]
+    assert words in why and "real rows from real ones: 0.51)" in why
+    assert "told from" not in verdict(family, "energy")["why"]
+
+
+def test_what_trees_say_of_others_is_no_matter():
+    family = [scored("b", result(0.1)), scored("a", result(0.9))]
+    assert "told from" not in verdict(family, "energy", told=told(0.99))["why"]
+
+
+def test_a_leader_that_is_no_better_than_a_gaussian_is_said_to_be():
+    family, words = [scored("a", result(0.15, 0.05))], "no better than a single Gaussian"
+    tied, worse = scored("gaussian", result(0.20, -0.05)), scored("gaussian", result(0.20, 0.05))
+    assert words in verdict(family, "energy", gaussian=tied)["why"]
+    assert words not in verdict(family, "energy", gaussian=worse)["why"]
+    # Surely better than the leader: the leader is no better, however narrow the interval.
+    better = scored("gaussian", result(0.10, 0.05))
+    assert words in verdict(family, "energy", gaussian=better)["why"]
+    two = scored("gaussian", result(0.20), result(0.20))
+    assert words not in verdict(family, "energy", gaussian=two)["why"]  # not as many seeds

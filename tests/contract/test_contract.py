@@ -116,6 +116,37 @@ def test_a_row_alone_scores_and_codes_as_in_a_batch(family: str, case: str) -> N
         assert equal(model.encode(X, y)[17:18], model.encode(take(X, one), label))
 
 
+def test_imputing_leaves_what_is_seen_and_repeats(
+    family: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fromnoise.base.transport.IMPUTE_STEPS", 4)
+    model, few = fitted(family, case), np.arange(6)
+    if not hasattr(model, "impute"):
+        pytest.skip("no impute")
+    X, y = take(CASES[case].X, few), CASES[case].y
+    y = None if y is None else take(y, few)
+    mask = np.random.default_rng(5).random(np.shape(X)) < 0.4
+    given = copy.deepcopy(X)
+    filled = model.impute(X, y, mask=mask, random_state=0)
+    assert equal(X, given)
+    assert type(filled) is type(X)
+    assert (
+        (filled.dtypes == X.dtypes).all()
+        if case.startswith("table")
+        else (filled.dtype == X.dtype)
+    )
+    assert (plain(filled) == plain(X))[~mask].all()
+    assert (plain(filled) != plain(X))[mask].any()
+    assert equal(model.impute(X, y, mask=mask, random_state=0), filled)
+    assert not equal(model.impute(X, y, mask=mask, random_state=1), filled)
+    two = np.arange(2)
+    label = None if y is None else take(y, two)
+    assert equal(
+        model.impute(take(X, two), label, mask=mask[:2], random_state=0), take(filled, two)
+    )
+    assert equal(model.impute(X, y, mask=mask & False), X)
+
+
 def test_order_of_rows_does_not_matter(family: str, case: str) -> None:
     model, X, y = fitted(family, case), CASES[case].X, CASES[case].y
     back = np.arange(N)[::-1].copy()
@@ -237,7 +268,9 @@ def test_nothing_works_before_fit(family: str, method: str, tmp_path: Any) -> No
         list(result)
 
 
-@pytest.mark.parametrize("name", ["score_samples", "score", "encode", "decode", "transform"])
+@pytest.mark.parametrize(
+    "name", ["score_samples", "score", "encode", "decode", "transform", "impute"]
+)
 def test_what_a_model_cannot_do_is_absent_and_says_why(family: str, case: str, name: str) -> None:
     model = fitted(family, case)
     if hasattr(model, name):

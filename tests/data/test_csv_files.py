@@ -178,13 +178,51 @@ def test_c11_names(read):
     assert read(frame.to_csv(index=False)).X.columns.tolist() == names
 
 
-def test_files_without_header_rows_or_commas_are_refused(read):
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_what_splits_the_first_line_splits_them_all(read, mark, name):
+    data = read(f"a{mark}b,c{mark}d\n1,5{mark}x{mark}1\n-0,25{mark}y, z{mark}2\n".replace(
+        "b,c", '"b,c"'))  # fmt: skip
+    assert data.X.columns.tolist() == ["a", "b,c", "d"]
+    assert data.X["a"].tolist() == [1.5, -0.25] and data.X["b,c"].tolist() == ["x", "y, z"]
+    assert data.X["d"].dtype == np.int64
+    assert data.note == (f"fields separated by {name}", "1,5 read as 1.5 in 'a'")
+    with pytest.raises(DataError, match=f"line 3: expected 2 fields .* hold {name}"):
+        read(f"a{mark}b\n1{mark}2\n3\n")
+
+
+def test_a_decimal_comma_is_one_only_where_commas_do_not_separate(read):
+    assert read('a,b\n"1,5",1\n"2,5",2\n').X["a"].tolist() == ["1,5", "2,5"]
+    assert read("a;b\n1.234,5;1\n2,5;2\n").X["a"].tolist() == ["1.234,5", "2,5"]
+    assert read("a;b\n1,5;1\n2.5;2\n").X["a"].tolist() == ["1,5", "2.5"]
+    assert read("a;b\n1,5;1\nx;2\n").X["a"].tolist() == ["1,5", "x"]
+    assert read("a;b\n1.5;1\n2.5;2\n").X["a"].tolist() == [1.5, 2.5]
+    X = read("a;b\n1,5;1\nNA;2\n;2\n").X
+    assert X["a"].isna().tolist() == [False, True, True] and X["a"][0] == 1.5
+
+
+def test_two_marks_in_the_first_line_are_told_apart_by_the_rows(read):
+    X = read("price, EUR;b\n1;2\n3;4\n").X
+    assert X.columns.tolist() == ["price, EUR", "b"]
+    X = read("a;old,b\n1,2\n3,4\n").X
+    assert X.columns.tolist() == ["a;old", "b"]
+    with pytest.raises(DataError, match="by commas and by semicolons: put quotation marks"):
+        read("price, EUR;n\n1,5;3\n2,5;4\n")
+    X = read('"price, EUR";n\n1,5;3\n2,5;4\n').X
+    assert X["price, EUR"].tolist() == [1.5, 2.5]
+    with pytest.raises(DataError, match="line 3: expected 2 fields"):  # neither: as with commas
+        read("a;x,b\n1,2\n3\n")
+
+
+def test_a_tsv_is_read_as_what_it_is(tmp_path):
+    (tmp_path / "x.tsv").write_text("a\tb\n1\tx\n2\ty\n")
+    assert load(tmp_path / "x.tsv").X["b"].tolist() == ["x", "y"]
+
+
+def test_files_without_header_or_rows_are_refused(read):
     with pytest.raises(DataError, match="is empty"):
         read("")
     with pytest.raises(DataError, match="header but no rows"):
         read("a,b\n")
-    with pytest.raises(DataError, match="separated by semicolons or tabs"):
-        read("a;b\n1;2\n")
 
 
 def test_a_hundred_thousand_characters_in_one_field(read):

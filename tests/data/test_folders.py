@@ -1,6 +1,8 @@
 r"""Folders of images, in which any file may be hostile."""
 
+import contextlib
 import os
+import socket
 import struct
 import zlib
 
@@ -198,6 +200,22 @@ def test_d4_grey_among_colours_becomes_colour(tmp_path):
     assert X.shape == (2, 6, 8, 3)
     assert np.array_equal(X[0], np.asarray(picture("L"))[..., None].repeat(3, 2))
     assert np.array_equal(X[1], np.asarray(picture("RGB")))
+    assert load(tmp_path).note == ("1 of 2 files grey, made colour like the others",)
+
+
+def test_d4_what_was_done_to_a_mixed_folder_is_said(tmp_path):
+    for i, mode in enumerate(("L", "RGBA", "RGB")):
+        picture(mode).save(tmp_path / f"{i}.png")
+    Image.fromarray(np.zeros((6, 8), np.uint16)).save(tmp_path / "deep.png")
+    assert load(tmp_path).note == (
+        "2 of 4 files grey, made colour like the others",
+        "1 of 4 files transparent, laid over white, as not all are",
+        "1 of 4 files of 16 bits; so all pixels are floats from 0 to 1",
+    )
+    for i in (0, 2):
+        (tmp_path / f"{i}.png").unlink()
+    (tmp_path / "deep.png").unlink()
+    assert load(tmp_path).note == ()  # all are alike: nothing was done
 
 
 def test_d4_alpha_is_laid_over_white_unless_every_file_has_it(tmp_path):
@@ -307,3 +325,38 @@ def test_d8_links_and_pipes_are_never_opened(folder):
     (folder / "cat" / "loop.png").unlink()
     (folder / "more").symlink_to(folder / "cat")
     assert "is a link" in listed(folder, "more")
+
+
+def test_d8_a_name_of_255_bytes_a_dash_and_a_socket(folder):
+    name = "x" * 251 + ".png"
+    picture().save(folder / "cat" / name)
+    assert load(folder).X.shape == (7, 6, 8, 3)
+    with socket.socket(socket.AF_UNIX) as sock, contextlib.chdir(folder / "dog"):
+        sock.bind("s.png")
+    assert "is no regular file" in listed(folder, "dog/s.png")
+
+
+def test_d9_a_file_that_vanishes_while_it_is_read_is_listed(folder, monkeypatch):
+    opened = Image.open
+
+    def vanishes(path, **how):
+        if path.name == "1.png":
+            path.unlink(missing_ok=True)
+        return opened(path, **how)
+
+    monkeypatch.setattr(Image, "open", vanishes)
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("2 files cannot be used")
+    assert [line.split()[0] for line in lines[1:]] == ["'cat/1.png'", "'dog/1.png'"]
+    assert "No such file" in lines[1]
+
+
+def test_d9_what_happens_to_files_after_they_were_read_does_not_matter(folder):
+    data = load(folder)
+    before = data.X.copy()
+    for path in folder.rglob("*.png"):
+        path.unlink()
+    encoding = fit_encoding(data.X)
+    assert np.array_equal(round_trip(encoding, data.X), before)

@@ -69,7 +69,7 @@ def test_unknown_sources_are_refused(tmp_path):
     with pytest.raises(DataError, match="no local file"):
         load("http://127.0.0.1:9/x.csv")
     (tmp_path / "x.pkl").write_bytes(b"")
-    with pytest.raises(DataError, match=r"ends in .csv, .parquet, .npy, .npz"):
+    with pytest.raises(DataError, match=r"ends in .csv, .tsv, .parquet, .npy, .npz"):
         load(tmp_path / "x.pkl")
     with pytest.raises(DataError, match="image_size resizes folders"):
         load("digits", image_size=4)
@@ -92,6 +92,11 @@ def test_arrays_in_files(tmp_path):
     np.savez(tmp_path / "both.npz", X=X, y=np.arange(5))
     data = load(tmp_path / "both.npz")
     assert np.array_equal(data.X, X) and data.y.tolist() == [0, 1, 2, 3, 4]
+    assert isinstance(data.X, np.memmap) and type(data.y) is np.ndarray
+    for array in (np.asfortranarray(X), X[:0], np.array(1.5), np.array(["a", "é"])):
+        np.savez(tmp_path / "other.npz", X=array)
+        found = load(tmp_path / "other.npz").X if array.ndim == 2 else None
+        assert array.ndim != 2 or (np.array_equal(found, array) and found.dtype == array.dtype)
     np.savez_compressed(tmp_path / "one.npz", images=np.zeros((3, 4, 4)))
     assert load(tmp_path / "one.npz").kind == "images"
     np.savez(tmp_path / "many.npz", a=X, b=X)
@@ -113,7 +118,11 @@ def test_b1_b7_hostile_arrays_are_refused(tmp_path):
             load(tmp_path / name)
     with zipfile.ZipFile(tmp_path / "large.npz", "w") as bundle:
         bundle.writestr("X.npy", header.getvalue() + b"\0" * 64)
-    for name in ("text.npz", "large.npz"):
+    np.savez(tmp_path / "object.npz", X=np.array([{}], object))
+    whole = io.BytesIO()
+    np.savez(whole, X=np.arange(100.0))
+    (tmp_path / "cut.npz").write_bytes(whole.getvalue()[:300])
+    for name in ("text.npz", "large.npz", "object.npz", "cut.npz"):
         with pytest.raises(DataError, match=f"{name}.*no sound .npz"):
             load(tmp_path / name)
 

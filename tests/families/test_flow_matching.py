@@ -167,9 +167,19 @@ def test_the_automatic_coupling(X: np.ndarray, y: Any, coupled: bool) -> None:
     assert small(budget="1 steps").fit(X, y)._coupled() is coupled
 
 
-def test_a_continuous_label_refuses_optimal_transport() -> None:
-    with pytest.raises(ValueError, match="independent"):
-        small(coupling="optimal-transport").fit(gaussian(100), np.arange(100.0))
+def test_the_coupling_does_not_tie_the_noise_to_a_number() -> None:
+    # With a plan that did not know y, noise would be high where y is, and y = −1.5 would be
+    # drawn from noise that it never met.
+    rng = np.random.default_rng(0)
+    y = rng.uniform(-2, 2, 4000)
+    X = np.stack([y + 0.2 * rng.normal(size=4000), rng.choice([-1, 1], 4000)], 1)
+    X += 0.1 * rng.normal(size=X.shape)
+    model = small(coupling="optimal-transport", budget="400 steps").fit(X, y)
+    for at in (-1.5, 0.0, 1.5):
+        drawn = model.sample(2000, y=at, random_state=0)
+        assert drawn[:, 0].mean() == pytest.approx(at, abs=0.1)
+        assert 0.15 < drawn[:, 0].std() < 0.35
+        assert drawn[:, 1].mean() == pytest.approx(0, abs=0.15)
 
 
 # --- sampling ---------------------------------------------------------------------------------
@@ -259,7 +269,7 @@ def test_the_estimate_is_near_the_exact_density(monkeypatch: pytest.MonkeyPatch)
     X = gaussian()
     model = small(budget="200 steps").fit(X)
     exact = model.score_samples(X[:200])
-    monkeypatch.setattr("fromnoise.base.transport.EXACT_COLUMNS", 1)
+    monkeypatch.setattr("fromnoise.base.field.EXACT_COLUMNS", 1)
     found = model.score_samples(X[:200])
     error = found - exact
     assert model.score_kind_ == "estimate"

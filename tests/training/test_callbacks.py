@@ -23,6 +23,12 @@ def test_without_a_terminal_every_tenth_is_one_log_line(caplog, capsys):
             bar(Record(k, k / 100, 0.1 * k, 2.5, 1e-3))
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 10
-    assert lines[0] == "Flow:  10 %, step 10, loss 2.5, 1.0 s"
+    assert lines[0] == "Flow:  10 %, step 10, loss 2.5, 1.0 s, 9 s left"
     assert lines[-1] == "Flow: 100 %, step 100, loss 2.5, 10.0 s"
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_left_is_told_in_minutes_when_it_is_long(caplog):
+    with caplog.at_level(logging.INFO, "fromnoise"), ProgressBar("Flow") as bar:
+        bar(Record(1, 0.1, 100.0, 2.5, 1e-3))
+    assert caplog.messages == ["Flow:  10 %, step 1, loss 2.5, 100.0 s, 15 min left"]

@@ -15,13 +15,8 @@ from torch import nn
 
 from fromnoise.training import Budget, Clock, Objective, Settings, numpy_rng, torch_rng, train
 from fromnoise.training import budget as module
-from fromnoise.training.engine import (
-    _STEP,
-    _Average,
-    _batches,
-    ema_decay,
-    learning_rate_factor,
-)
+from fromnoise.training.engine import _STEP, _batches
+from fromnoise.training.state import Average, ema_decay, learning_rate_factor
 
 
 class Rows:
@@ -266,7 +261,7 @@ def test_row_30_average_of_a_constant_target():
     with torch.no_grad():
         for p in net.parameters():
             p.zero_()
-    average = _Average(net)
+    average = Average(net)
     with torch.no_grad():
         for p in net.parameters():
             p.fill_(1.0)

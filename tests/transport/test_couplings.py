@@ -93,6 +93,50 @@ def test_noise_stays_within_its_class_and_is_best_there():
         assert cost(paired[own], x_1[own]) == pytest.approx(least(x_0[own], x_1[own]), rel=1e-9)
 
 
+def numbered(kind, n, seed):
+    r"""Rows that a number, or two, all but determine."""
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(-2, 2, (n, 2 if kind == "plane" else 1))
+    other = rng.choice([-1.0, 1.0], (n, 1)) + 0.1 * rng.normal(size=(n, 1))
+    x_1 = y + 0.3 * rng.normal(size=y.shape) if kind == "plane" else np.hstack([y, other])
+    return torch.from_numpy(rng.normal(size=x_1.shape)), torch.from_numpy(x_1), torch.from_numpy(y)
+
+
+@pytest.mark.parametrize(("kind", "gain"), [("line", 0.8), ("plane", 0.96)])
+def test_numbers_do_not_choose_the_noise(kind, gain):
+    x_0, x_1, y = numbered(kind, 64 * 400, seed=5)
+    paired, blind = optimal_transport(x_0, x_1, y), optimal_transport(x_0, x_1)
+    assert cost(paired, x_1) < gain * cost(x_0, x_1)  # and yet it is shorter
+    part = (y[:, 0].argsort().argsort() * 20) // len(y)  # twenty slices of equal size
+    for noise_of, low, high in ((paired, 0, 0.12), (blind, 0.6, 3)):
+        skew = max(abs(noise_of[part == k, 0].mean().item()) for k in range(20))
+        assert low < skew < high
+    slices = [paired[part == k, 0].std().item() for k in range(20)]
+    assert 0.93 < np.min(slices) <= np.max(slices) < 1.07
+    assert abs(np.corrcoef(paired[:, 0], y[:, 0])[0, 1]) < 0.02
+
+
+def test_numbers_cost_as_the_formula_says():
+    x_0, x_1, y = numbered("plane", 40, seed=6)
+    far = cdist(y.numpy(), y.numpy(), "sqeuclidean")
+    near = np.quantile(far[~np.eye(40, dtype=bool)], 0.05)
+    weight = (x_0.var(0, correction=0) + x_1.var(0, correction=0)).sum().item() / 2 / near
+    table = cdist(x_1.numpy(), x_0.numpy(), "sqeuclidean") / 2 + weight * far
+    rows, columns = linear_sum_assignment(table)
+    order = order_of(optimal_transport(x_0, x_1, y), x_0)
+    assert table[rows, order].sum() == pytest.approx(table[rows, columns].sum(), rel=1e-12)
+    assert (order != rows).any()
+
+
+def test_numbers_that_are_often_equal_are_classes_and_one_number_is_no_condition():
+    x_0, x_1 = draw(64, 2, seed=7)
+    y = (torch.arange(64) % 4)[:, None].double()
+    assert torch.equal(optimal_transport(x_0, x_1, y), optimal_transport(x_0, x_1, y[:, 0].long()))
+    same = optimal_transport(x_0, x_1, torch.zeros(64, 1))
+    assert torch.equal(same, optimal_transport(x_0, x_1))
+    assert torch.equal(optimal_transport(x_0[:1], x_1[:1], y[:1]), x_0[:1])
+
+
 def test_images_are_coupled_as_vectors():
     x_0, x_1 = draw(12, 8)
     shaped = optimal_transport(x_0.reshape(12, 2, 2, 2), x_1.reshape(12, 2, 2, 2))

@@ -14,10 +14,12 @@ from fromnoise.transport.paths import (
     angle,
     bridge,
     convert,
+    detour,
     gaussian_flow,
     linear,
     time_at,
 )
+from fromnoise.transport.solvers import RUNGE_KUTTA, integrate
 
 MEAN, SCALE = 1.3, 0.5
 
@@ -256,3 +258,72 @@ def test_time_at_inverts_angle(name):
     torch.testing.assert_close(
         time_at(ALL[name], ends), torch.tensor([0.0, 1.0]).double(), rtol=0, atol=1e-6
     )
+
+
+# --- other starts, and noise on the way -------------------------------------------------------
+
+STARTS = {
+    **{name: path for name, path in ALL.items() if name in ("linear", "vp-cosine", "sigma-min")},
+    "detour": detour(LINEAR, 0.7),
+    "vp-detour": detour(VP_COSINE, 0.4),
+}
+FROM, SPREAD = torch.tensor([3.0, -1.0]).double(), torch.tensor([0.3, 2.0]).double()
+
+
+def moments(path, t):
+    r"""Mean and standard deviation of x_t, from N(FROM, SPREAD²) to N(0, 1)."""
+    alpha, sigma, gamma = (part(t)[:, None] for part in (path.alpha, path.sigma, path.gamma))
+    return sigma * FROM, (alpha**2 + sigma**2 * SPREAD**2 + gamma**2).sqrt()
+
+
+@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("until", [0.3, 0.75, 1.0])
+def test_the_exact_field_has_the_marginals_of_the_path(name, until):
+    path = STARTS[name]
+
+    def field(x, t):
+        return gaussian_flow(path, x, t, mean=FROM, std=SPREAD)[0]
+
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None].expand(9, 2)
+    times = torch.linspace(0, until, 401, dtype=torch.float64)
+    end = integrate(field, FROM + SPREAD * z, times, RUNGE_KUTTA["rk4"])
+    mean, std = moments(path, torch.tensor([until]).double())
+    torch.testing.assert_close(end, mean + std * z, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", STARTS)
+@pytest.mark.parametrize("time", [0.0, 0.3, 0.8])
+def test_it_is_the_regression_of_the_velocity_on_the_point(name, time):
+    path, rng = STARTS[name], np.random.default_rng(0)
+    x_0, x_1, z = torch.from_numpy(rng.normal(size=(3, 200_000, 2)))
+    t = torch.full((len(x_0),), time, dtype=torch.float64)
+    x_t, u_t = bridge(path, FROM + SPREAD * x_0, x_1, t, z)
+    u, spread, inner = gaussian_flow(path, x_t, t, mean=FROM, std=SPREAD)
+    rest = (u_t - u) / spread
+    for part in (rest, inner):
+        assert part.mean(0).abs().max() < 0.01
+        assert (part.var(0) - 1).abs().max() < 0.015
+    assert (rest * inner).mean(0).abs().max() < 0.01  # nothing linear is left
+
+
+@pytest.mark.parametrize("sigma_min", [0.0, 0.1])
+def test_the_mean_velocity_is_that_of_the_exact_flow(sigma_min):
+    path = linear(sigma_min)
+    t, s = torch.tensor([0.0, 0.2, 0.5, 0.7]).double(), torch.tensor([1.0, 0.9, 0.5, 0.8]).double()
+    z = torch.tensor([[-1.0, 2.0]]).double()
+    (mean, std), (mean_s, std_s) = moments(path, t), moments(path, s)
+    x_t, x_s = mean + std * z, mean_s + std_s * z
+    found, _, _ = gaussian_flow(path, x_t, t, mean=FROM, std=SPREAD, until=s)
+    torch.testing.assert_close((s - t)[:, None] * found, x_s - x_t, rtol=1e-12, atol=1e-12)
+    now, _, _ = gaussian_flow(path, x_t, t, mean=FROM, std=SPREAD)
+    torch.testing.assert_close(found[2], now[2], rtol=1e-12, atol=1e-12)
+
+
+def test_noise_on_the_way_is_gone_at_both_ends():
+    path = detour(LINEAR, 0.7)
+    ends = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(path.gamma(ends), torch.tensor([0, 0.7, 0]).double())
+    t = middle().requires_grad_(True)
+    (slope,) = torch.autograd.grad(path.gamma(t).sum(), t)
+    torch.testing.assert_close(path.d_gamma(t), slope, rtol=1e-10, atol=1e-12)
+    assert detour(LINEAR, 0.7) is path  # paths are told apart by identity

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
 
@@ -26,14 +27,24 @@ from fromnoise import data
 from fromnoise.base.arguments import is_whole
 from fromnoise.base.capability import capability
 from fromnoise.data import Condition, Encoded, Encoding
+from fromnoise.data.transforms import Partial
 from fromnoise.errors import DataError, did_you_mean, shown
 from fromnoise.persistence import Tree, write_bundle
-from fromnoise.training import Budget, entropy, numpy_rng
+from fromnoise.training import (
+    Budget,
+    Journal,
+    digest,
+    entropy,
+    fingerprint,
+    numpy_rng,
+    open_journal,
+)
 
 ScoreKind = Literal["exact", "estimate", "lower_bound"]
 BLOCK = 1024  # rows of noise that one seed draws; sample(n)[:k] equals sample(k) because of it
 _LABELS = 10  # stream of labels, beside the streams of noise
-_RUNTIME = ("callbacks", "device")  # arguments that belong to a run, not to the model
+# Arguments that belong to a run, not to the model.
+_RUNTIME = ("callbacks", "device", "run_dir", "checkpoint_every")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -44,6 +55,11 @@ class GenerativeModel(BaseEstimator, ABC):
         budget: ``"auto"``, seconds (``"90s"``, ``"10m"``), steps or epochs.
         missing: What NaN means: ``"error"`` refuses it, ``"model"`` learns its rate and pattern,
             ``"auto"`` refuses it in arrays and models it in tables.
+        run_dir: Folder in which ``fit`` keeps checkpoints, its history and, when it ends, the
+            model. An unfinished fit of the same arguments and data is continued there. None
+            keeps nothing.
+        checkpoint_every: Time or steps between checkpoints, such as ``"60s"`` or
+            ``"500 steps"``.
         random_state: None, an int, or a NumPy random generator.
         verbose: Whether progress is shown on standard error.
     """
@@ -53,6 +69,8 @@ class GenerativeModel(BaseEstimator, ABC):
 
     budget: str = "auto"
     missing: Literal["auto", "error", "model"] = "auto"
+    run_dir: str | PathLike[str] | None = None
+    checkpoint_every: str = "60s"
     random_state: Any = None
     verbose: bool = False
 
@@ -87,6 +105,12 @@ class GenerativeModel(BaseEstimator, ABC):
     def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:
         raise NotImplementedError
 
+    def _impute(
+        self, partial: Partial, y: np.ndarray | None, rows: np.ndarray, seed: int
+    ) -> Encoded:
+        r"""Draw what is missing; the stream of a row is (``seed``, its entry of ``rows``)."""
+        raise NotImplementedError
+
     def _check_arguments(self) -> None:
         r"""Check what can be checked before any data is seen."""
         hints = get_type_hints(type(self))
@@ -98,6 +122,9 @@ class GenerativeModel(BaseEstimator, ABC):
                 hint = did_you_mean(str(value), allowed)
                 raise ValueError(f"{field.name} has no value {shown(value)}.{hint}")
         Budget.parse(self.budget)
+        if self.run_dir is not None and not isinstance(self.run_dir, str | PathLike):
+            raise ValueError(f"run_dir must be a path or None, got {shown(self.run_dir)}.")
+        open_journal(None, self.checkpoint_every)
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -114,19 +141,36 @@ class GenerativeModel(BaseEstimator, ABC):
             The model itself.
 
         Raises:
-            DataError: If the data cannot be used; it names the row, column or file.
+            DataError: If the data cannot be used; it names the row, column or file. If
+                ``run_dir`` holds a finished fit, or an unfinished one of other arguments or data;
+                it names the first difference.
             ValueError: If an argument of the model is wrong.
+            BlockingIOError: If another process writes in ``run_dir``.
+            ArtifactError: If every checkpoint in ``run_dir`` is damaged.
         """
+        self._check_arguments()
+        with open_journal(self.run_dir, self.checkpoint_every) as journal:
+            try:
+                self._fit_into(journal, X, y)
+            finally:
+                if hasattr(self, "fit_arguments_"):  # fitted, to the end or until a signal
+                    journal.finish(self._to_tree)
+        return self
+
+    def _fit_into(self, journal: Journal, X: Any, y: Any) -> None:
+        r"""Fit, go on from what the journal knows, and tell it what happens."""
         self._check_arguments()
         self._forget()
         self.fit_arguments_ = self._saved_arguments()
+        self._journal = journal
         try:
-            self._fit(X, y, entropy(self.random_state))
+            self._fit(X, y, journal.seed(entropy(self.random_state)))
         except BaseException:
             if not getattr(self, "interrupted_", False):
                 self._forget()  # half a model is none
             raise
-        return self
+        finally:
+            del self._journal
 
     def _fit(self, X: Any, y: Any, seed: int) -> None:
         X, index = self._split(X, seed)
@@ -134,11 +178,23 @@ class GenerativeModel(BaseEstimator, ABC):
         X = self.encoding_.check(X)
         codes = self._fit_condition(y, data.n_rows(X))
         self.n_features_in_ = self.encoding_.n_features
+        self.n_samples_fit_ = data.n_rows(X)
         if self.encoding_.feature_names is not None:
             self.feature_names_in_ = np.asarray(self.encoding_.feature_names, dtype=object)
         self.status_: Literal["ok", "diverged", "collapsed"] = "ok"
         self.status_reason_ = ""
+        self._journal.check(self._told(X, codes))
         self._learn(X, codes, Budget.parse(self.budget), seed)
+
+    def _told(self, X: Any, y: np.ndarray | None) -> Tree:
+        r"""Return, as JSON, what a fit that goes on must have in common with its first start."""
+        free = {*_RUNTIME, "verbose", *self._after_fit}
+        told = {name: v for name, v in self.fit_arguments_.items() if name not in free}
+        arrays = {name: digest(v) for name, v in told.items() if isinstance(v, np.ndarray | dict)}
+        rows = {f"{name} of X": value for name, value in fingerprint(X).items()}
+        rows["container of X"] = digest(self.encoding_.to_state())
+        condition = None if self.condition_ is None else self.condition_.to_state()
+        return {"family": self.family, **told, **arrays, **rows, "y": digest([condition, y])}
 
     def _split(self, X: Any, seed: int) -> tuple[Any, np.ndarray | None]:
         r"""Return X and the rows from which the encoding may learn; None for all."""
@@ -252,6 +308,45 @@ class GenerativeModel(BaseEstimator, ABC):
                 "y was given, but the model was fitted without labels. Fit it with fit(X, y)."
             )
         return self.condition_.check_encode(y, n)
+
+    # --- imputing -----------------------------------------------------------------------------
+
+    @capability
+    def impute(self, X: Any, y: Any = None, *, mask: Any = None, random_state: Any = None) -> Any:
+        r"""Fill in what is missing by draws given what is seen, p(missing | seen).
+
+        One draw a row, not its mean: several calls show how uncertain it is (multiple
+        imputation, Rubin 1987). Where fit has learnt that entries go missing, what is drawn is
+        an entry all the same, as if it were missing at random: its being missing tells nothing
+        beyond what is seen.
+
+        Args:
+            X: Rows like those of ``fit``; what is missing may be NaN in arrays of floats, or
+                whatever a DataFrame calls missing.
+            y: Labels for a conditional model, one for all or one a row.
+            mask: True marks what is missing, bool, shaped like X (the channels of images may be
+                left out); there X may hold anything. None takes what is NaN or missing. With a
+                mask, an entry missing elsewhere is kept, where fit has seen missing ones.
+            random_state: None draws afresh at each call, an int repeats.
+
+        Returns:
+            A copy of X of the same container, dtypes and columns, in which what was seen is
+            unchanged to the bit. A column that no row had in fit stays missing.
+
+        Raises:
+            DataError: If what is seen, or the mask, does not fit the data of ``fit``.
+        """
+        check_is_fitted(self)
+        self._check_arguments()
+        seed = entropy(random_state)
+        partial = self.encoding_.partial(X, mask)
+        codes = self._given(y, len(partial))
+        rows = np.flatnonzero(partial.incomplete)
+        if not len(rows):
+            return self.encoding_.filled(X, partial.mask, None)
+        codes = None if codes is None else codes[rows]
+        drawn = self._impute(partial.rows(rows), codes, rows, seed)
+        return self.encoding_.filled(X, partial.mask, drawn)
 
     # --- density ------------------------------------------------------------------------------
 
@@ -438,7 +533,9 @@ class GenerativeModel(BaseEstimator, ABC):
             "encoding": self.encoding_.to_state(),
             "condition": condition,
             "labels": self.labels_,
+            "rows": self.n_samples_fit_,
             "status": [self.status_, self.status_reason_],
+            "interrupted": self.interrupted_,
             "learnt": self._state(),
         }
 
@@ -460,9 +557,11 @@ class GenerativeModel(BaseEstimator, ABC):
         model.labels_ = tree["labels"]
         model.status_, model.status_reason_ = tree["status"]
         model.n_features_in_ = model.encoding_.n_features
+        model.n_samples_fit_ = int(tree["rows"])
         if model.encoding_.feature_names is not None:
             model.feature_names_in_ = np.asarray(model.encoding_.feature_names, dtype=object)
         model._restore(tree["learnt"])
+        model.interrupted_ = bool(tree.get("interrupted", False))
         return model
 
     def __sklearn_tags__(self) -> Tags:
@@ -492,8 +591,8 @@ def _stored(value: Any) -> Any:
         return [_stored(part) for part in value]
     if isinstance(value, np.generic):
         return value.item()
-    if hasattr(value, "__array__"):
-        return np.asarray(value)
+    if hasattr(value, "__array__") or isinstance(value, data.ImageArray):
+        return data.to_state(value)
     if isinstance(value, GenerativeModel):
         return {"family": value.family, "arguments": value._saved_arguments()}
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}"}

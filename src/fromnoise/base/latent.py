@@ -53,7 +53,8 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         latent_dim: Length of a code; ``"auto"`` is a fixed function of the data's shape, or what
             an encoder of your own returns.
         prior: The law of the codes: a model that is fitted on them. It is cloned and takes its
-            seed from this model's; its own ``budget`` and ``device`` must not be set.
+            seed from this model's; its own ``budget``, ``device`` and ``run_dir`` must not be
+            set.
     """
 
     _pair: ClassVar[tuple[str, str] | None] = ("encoder", "decoder")
@@ -91,8 +92,8 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         if not isinstance(self.prior, GenerativeModel):
             self._check_named_prior()
             return
-        for name in ("budget", "device"):
-            if getattr(self.prior, name, "auto") != "auto":
+        for name, unset in (("budget", "auto"), ("device", "auto"), ("run_dir", None)):
+            if getattr(self.prior, name, unset) != unset:
                 raise ValueError(
                     f"The prior's {name} must not be set, got {getattr(self.prior, name)!r}: it"
                     f" is given a share of this model's {name}."
@@ -165,15 +166,16 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
     # --- fitting ------------------------------------------------------------------------------
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
-        started = time.monotonic()
         self.latent_dim_ = self._latent_dim()
         if not isinstance(self.prior, GenerativeModel):
             super()._learn(X, y, budget, seed)
             return
         super()._learn(X, y, _share(budget, 1 - PRIOR_SHARE), seed)
+        started = time.monotonic()
         try:
             codes = self._training_codes(X, seed)
-            spent = time.monotonic() - started
+            # Not all of it in this process, where an earlier one had begun the fit.
+            spent = self.fit_seconds_ + time.monotonic() - started
             self._fit_prior(codes, y, _rest(budget, spent), seed)
         except KeyboardInterrupt:
             self.interrupted_ = True  # the networks are trained, and stay usable without a prior
@@ -209,7 +211,8 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         if isinstance(prior, NeuralModel):
             prior.device = self.device
         try:
-            prior.fit(codes, y)
+            with self._journal.part("prior") as journal:
+                prior._fit_into(journal, codes, y)
         except DataError as error:
             raise DataError(f"The prior cannot be fitted on the codes: {error}") from error
         except KeyboardInterrupt:

@@ -56,6 +56,10 @@ class Likelihood(nn.Module, ABC):
         r"""Return log p(x | z), summed over the entries of a row, ``(n, K)``."""
 
     @abstractmethod
+    def log_prob_of(self, out: Tensor, x: Tensor, known: Tensor) -> Tensor:
+        r"""Return log p of the known entries of packed rows, bool ``(n, *shape)``, ``(n, K)``."""
+
+    @abstractmethod
     def mean(self, out: Tensor) -> Tensor:
         r"""Return packed rows without observation noise, for out ``(n, *out_shape)``."""
 
@@ -137,6 +141,12 @@ class Gaussian(_Scaled):
         r"""Return log N(x; x̂, σ² I)."""
         return self._log_prob(self._squares(out, x), x)
 
+    def log_prob_of(self, out: Tensor, x: Tensor, known: Tensor) -> Tensor:
+        r"""Return log N(x; x̂, σ² I) of the known entries."""
+        scaled = (self.scale.standardise(x)[:, None] - out) * (-self.log_sigma).exp()
+        sigmas = self.scale.std.log() + self.log_sigma + 0.5 * _LOG_2PI
+        return ((-0.5 * scaled.square() - sigmas) * known[:, None]).flatten(2).sum(2)
+
     def spread(self, out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         r"""Return the squared error, and over how many entries."""
         squares = (weight * self._squares(out, x)).sum()
@@ -201,6 +211,22 @@ class Columns(_Scaled):
         for a, b in pairwise(self.ends):
             hot = (x[:, None, a:b] > 0).to(out.dtype)
             log_p = log_p + (out[..., a:b].log_softmax(2) * hot).sum(2)
+        return log_p
+
+    def log_prob_of(self, out: Tensor, x: Tensor, known: Tensor) -> Tensor:
+        r"""Return log p of the known values, and of codes as far as they are known.
+
+        A code is known not to be one whose entry is known to be −1.
+        """
+        d = len(self.gates)
+        sigma = self.log_sigma + self.scale.std.log() + 0.5 * _LOG_2PI
+        scaled = self._errors(out, x) * (-self.log_sigma).exp()
+        seen = self._seen(x) * known[:, :d]
+        log_p = ((-0.5 * scaled.square() - sigma) * seen[:, None]).sum(2)
+        for a, b in pairwise(self.ends):
+            may = (~known[:, a:b] | (x[:, a:b] > 0))[:, None]
+            log_share = out[..., a:b].log_softmax(2).where(may, -torch.inf)
+            log_p = log_p + log_share.logsumexp(2)
         return log_p
 
     def spread(self, out: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -275,8 +301,12 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
         r"""Return the log-probability of the values, which noise of a quantum cannot change."""
+        return self.log_prob_of(out, x, torch.ones_like(x, dtype=torch.bool))
+
+    def log_prob_of(self, out: Tensor, x: Tensor, known: Tensor) -> Tensor:
+        r"""Return the log-probability of the known values."""
         sign = torch.where(x > (self.low + self.high) / 2, 1.0, -1.0).to(out.dtype)
-        return logsigmoid(sign[:, None] * out).flatten(2).sum(2)
+        return (logsigmoid(sign[:, None] * out) * known[:, None]).flatten(2).sum(2)
 
     def mean(self, out: Tensor) -> Tensor:
         r"""Return the mean, between the two values, in float64."""
@@ -319,6 +349,13 @@ class DiscretisedLogistic(Likelihood):
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
         r"""Return the log-mass of the pixels; each x is rounded to its level."""
+        return self._log_masses(out, x).flatten(2).sum(2)
+
+    def log_prob_of(self, out: Tensor, x: Tensor, known: Tensor) -> Tensor:
+        r"""Return the log-mass of the known pixels."""
+        return (self._log_masses(out, x) * known[:, None]).flatten(2).sum(2)
+
+    def _log_masses(self, out: Tensor, x: Tensor) -> Tensor:
         log_pi, mean, log_scale = self._parts(out)
         level = ((x + 1) * (_LEVELS / 2)).round().clamp(0, _LEVELS)[:, None, None]
         centred = level * (2 / _LEVELS) - 1 - mean  # (n, K, mixture, C, H, W)
@@ -329,7 +366,7 @@ class DiscretisedLogistic(Likelihood):
         inside = logsigmoid(above) + logsigmoid(-below) + inner
         log_mass = torch.where(level == 0, logsigmoid(above), inside)
         log_mass = torch.where(level == _LEVELS, logsigmoid(-below), log_mass)
-        return (log_pi + log_mass).logsumexp(2).flatten(2).sum(2)
+        return (log_pi + log_mass).logsumexp(2)  # (n, K, C, H, W)
 
     def mean(self, out: Tensor) -> Tensor:
         r"""Return Σ_k π_k μ_k, each μ_k no further out than the pixels go."""

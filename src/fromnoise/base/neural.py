@@ -128,6 +128,13 @@ class NeuralModel(GenerativeModel):
             total += objectives[0].loss(moved, y, 1.0, generator).item()
         return total / batches
 
+    def remember(self) -> Tree:
+        r"""Return what the family adapts while it trains, beside its networks, as a tree."""
+        return {}
+
+    def recall(self, tree: Tree) -> None:
+        r"""Take back what :meth:`remember` returned, to go on from there."""
+
     def observe(self) -> dict[str, float]:
         r"""Return further columns of the record that is being written."""
         return {}
@@ -252,6 +259,8 @@ class NeuralModel(GenerativeModel):
                 validate=lambda: self._validated(objectives, check, settings),
                 observe=self.observe,
                 callbacks=[*self.callbacks, *([bar] if bar else [])],
+                memory=self,
+                journal=self._journal,
             )
         self.networks_.eval().requires_grad_(False)
         self.history_ = outcome.history
@@ -286,9 +295,13 @@ class NeuralModel(GenerativeModel):
         x: np.ndarray,
         y: np.ndarray | None,
         *more: np.ndarray,
+        share: int = 1,
     ) -> np.ndarray:
-        r"""Evaluate ``function(x, y, *more)`` in blocks of one size; the last one is padded."""
-        size = defaults.evaluation_rows(self.encoding_.model_shape)
+        r"""Evaluate ``function(x, y, *more)`` in blocks of one size; the last one is padded.
+
+        ``share`` is how many times smaller blocks are, for functions that multiply rows.
+        """
+        size = max(1, defaults.evaluation_rows(self.encoding_.model_shape) // share)
         results = []
         for start in range(0, len(x), size):
             part, *others = (
@@ -360,7 +373,7 @@ class NeuralModel(GenerativeModel):
         networks.load_state_dict(weights, assign=not own)
         self.networks_ = networks.to(self._device()).eval().requires_grad_(False)
         self.n_parameters_ = sum(p.numel() for p in networks.parameters())
-        self.history_, self.interrupted_ = state["history"], False
+        self.history_ = state["history"]
         self.n_steps_, self.fit_seconds_ = state["n_steps"], state["fit_seconds"]
 
 

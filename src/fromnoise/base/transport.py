@@ -1,10 +1,8 @@
-r"""What diffusion and flow matching share: a velocity field between noise and data.
+r"""What diffusion and flow matching share: a velocity field, and samples that follow it.
 
 Sampling follows dx/dt = v(x, t) from z at t = 0 to x at t = 1 with the ``solver``, ``steps`` and
-``grid`` of the model. Coding and scoring do not depend on those: they always take 64 steps of the
-classical Runge–Kutta method, forwards to decode, backwards to encode, and backwards with the
-divergence of v for log p(x). Beyond 64 columns the divergence is estimated by 8 random probes a
-row, drawn from the row itself, so that a row has one score.
+``grid`` of the model, with its guidance and its temperature. Codes and densities know nothing of
+those (:mod:`fromnoise.base.field`).
 
 The state of a solver is in float64, the network in float32. Fresh noise of a stochastic solver
 is drawn for each padded block of rows from (seed, block), so rows do not depend on their number.
@@ -12,40 +10,39 @@ is drawn for each padded block of rows from (seed, block), so rows do not depend
 
 __all__ = ["TransportModel"]
 
-import hashlib
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fromnoise.base.arguments import is_number, is_whole
-from fromnoise.base.generative import BLOCK, ScoreKind
-from fromnoise.base.neural import NeuralModel
+from fromnoise.base.field import FieldModel, precise
+from fromnoise.base.generative import BLOCK
+from fromnoise.base.imputing import RowNoise, packed_known, unpacked
 from fromnoise.data import Encoded
+from fromnoise.data.transforms import Partial
 from fromnoise.networks import Moments, default_network, null_condition
 from fromnoise.persistence import Tree
 from fromnoise.training import torch_rng
-from fromnoise.transport.densities import log_density
 from fromnoise.transport.guidance import guided
+from fromnoise.transport.inpainting import inpaint, inpainting_times
 from fromnoise.transport.paths import Path, angle, time_at
 from fromnoise.transport.samplers import SOLVERS, churned
-from fromnoise.transport.solvers import RUNGE_KUTTA, Field, Method, integrate
+from fromnoise.transport.solvers import Field, Method, integrate
 from fromnoise.transport.times import grid
 
-EXACT_STEPS = 64
-EXACT_COLUMNS = 64  # beyond them the divergence is estimated
-PROBES = 8
+IMPUTE_STEPS = 64
+PARTICLES, IMAGE_PARTICLES = 16, 4  # a row that lacks something
 STD_FLOOR = 0.05  # of a column in model space: what hardly varies is not blown up
 _FRESH = 30  # stream of the noise that stochastic solvers add
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TransportModel(NeuralModel):
+class TransportModel(FieldModel):
     r"""Base of the families that move noise to data along a path.
 
     Args:
@@ -83,10 +80,6 @@ class TransportModel(NeuralModel):
 
     # --- what a family writes -----------------------------------------------------------------
 
-    @abstractmethod
-    def velocity(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        r"""Return v(x, t | y), shaped like x, for times t ``(n,)``."""
-
     @property
     @abstractmethod
     def route(self) -> Path:
@@ -98,27 +91,26 @@ class TransportModel(NeuralModel):
         return self.route
 
     @property
-    def start(self) -> float:
-        r"""The time of the route at which z stands: 0, or a little later."""
-        return 0.0
+    def n_times(self) -> int:
+        r"""How many times a row the network is told: t, or t and how far from it (2)."""
+        return 1
 
     @property
     def fresh_noise(self) -> float:
         r"""How much noise a stochastic solver adds (``transport.samplers.churned``)."""
         return 0.0
 
-    # --- networks -----------------------------------------------------------------------------
+    def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
+        r"""Return n points x_0 at t = 0, ``(n, *noise_shape)``: noise, unless a family differs."""
+        return torch.randn(n, *self.noise_shape, generator=generator)
 
-    @property
-    def noise_shape(self) -> tuple[int, ...]:
-        r"""Noise has the shape of the data."""
-        return self.encoding_.model_shape
+    # --- networks -----------------------------------------------------------------------------
 
     def build(self) -> nn.ModuleDict:
         r"""Return the network of the velocity."""
         shape, condition = self.encoding_.model_shape, self.condition_
         if isinstance(self.network, nn.Module):
-            x, t = torch.zeros(2, *shape), torch.zeros(2)
+            x, t = torch.zeros(2, *shape), torch.zeros(*[2] * self.n_times)
             y = [] if condition is None else [self._example(condition)]
             network = self._own_network(self.network, x, t, *y, out=shape)
             return nn.ModuleDict({"network": network, "moments": Moments(shape)})
@@ -127,6 +119,7 @@ class TransportModel(NeuralModel):
             self.network_size_,
             n_classes=condition.n_classes if condition else 0,
             n_columns=condition.width if condition else 0,
+            n_times=self.n_times,
         )
         return nn.ModuleDict({"network": network, "moments": Moments(shape)})
 
@@ -189,31 +182,38 @@ class TransportModel(NeuralModel):
         r"""Solve the ODE from noise to data with the model's solver, steps and guidance."""
         return self._generate(z, y, torch.zeros(1, dtype=torch.int64))
 
-    @torch.no_grad()
     def _generate(self, z: Tensor, y: Tensor | None, row: Tensor, *key: int) -> Tensor:
         r"""Draw packed rows; fresh noise comes from ``key`` and the number of the first row."""
+        return self._moved(z, y, row, self._times(), self._method(), *key)
+
+    @torch.no_grad()
+    def _moved(
+        self,
+        z: Tensor,
+        y: Tensor | None,
+        row: Tensor,
+        times: Tensor,
+        method: Method,
+        *key: int,
+    ) -> Tensor:
+        r"""Return the packed rows that a method makes of noise along ``times``."""
         generator = torch_rng(*key, _FRESH, int(row[0]))
 
         def draw(x: Tensor) -> Tensor:
             noise = torch.randn(x.shape, generator=generator)
             return self.temperature * noise.to(x.device, x.dtype)
 
-        x = self.temperature * _precise(z)
-        x = integrate(
-            self._guided(y), x, self._times(), self._method(), path=self.route, draw=draw
-        )
+        x = self.temperature * precise(z)
+        x = integrate(self._guided(y), x, times, method, path=self.route, draw=draw)
         return self.moments.restore(x).float()
 
     def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
-        noise = torch.randn(BLOCK, *self.noise_shape, generator=torch_rng(seed, block))[:n]
+        starts = self.draw_starts(BLOCK, torch_rng(seed, block))[:n]
 
         def function(z: Tensor, y: Tensor | None, row: Tensor) -> Tensor:
             return self._generate(z, y, row, seed, block)
 
-        return self.encoding_.unpack(self._in_blocks(function, noise.numpy(), y, np.arange(n)))
-
-    def _field(self, y: Tensor | None) -> Field:
-        return partial(_with_condition, self.velocity, y)
+        return self.encoding_.unpack(self._in_blocks(function, starts.numpy(), y, np.arange(n)))
 
     def _guided(self, y: Tensor | None) -> Field:
         if y is None or self.condition_ is None:
@@ -233,56 +233,35 @@ class TransportModel(NeuralModel):
             path=self.route,
         )
 
-    # --- codes and densities ------------------------------------------------------------------
+    # --- imputing -----------------------------------------------------------------------------
 
-    @property
-    def _score_kind(self) -> ScoreKind:
-        r"""Whether ``score_samples`` is exact up to the solver, or by random probes."""
-        return "exact" if self._width() <= EXACT_COLUMNS else "estimate"
+    def _impute(
+        self, partial: Partial, y: np.ndarray | None, rows: np.ndarray, seed: int
+    ) -> Encoded:
+        x, known = packed_known(self.encoding_, partial)
+        y = self._needed(y, len(x))  # without a label, the field of p(x)
 
-    def _width(self) -> int:
-        return int(np.prod(self.encoding_.model_shape))
+        def function(x: Tensor, y: Tensor | None, known: Tensor, row: Tensor) -> Tensor:
+            return self._inpainted(x, y, known, RowNoise(seed, row, precise(x)))
 
-    def _walk(self, x: Tensor, y: Tensor | None, first: float, last: float) -> Tensor:
-        times = torch.linspace(first, last, EXACT_STEPS + 1, dtype=torch.float64)
-        return integrate(self._field(y), x, times, RUNGE_KUTTA["rk4"])
-
-    def _backwards(self, x: Tensor, y: Tensor | None) -> Tensor:
-        x = self.moments.standardise(_precise(x))
-        return self._walk(x, y, 1, self.start).float()
-
-    def _forwards(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return self.moments.restore(self._walk(_precise(z), y, self.start, 1)).float()
-
-    def _likelihood(self, x: Tensor, y: Tensor | None) -> Tensor:
-        probes = None if self._score_kind == "exact" else self._probes(x)
-        times = torch.linspace(1, self.start, EXACT_STEPS + 1, dtype=torch.float64)
-        x = self.moments.standardise(_precise(x))
-        log_p = log_density(self._field(y), x, times, RUNGE_KUTTA["rk4"], probes)
-        return log_p.double() - self.moments.std.double().log().sum()
-
-    def _probes(self, x: Tensor) -> Tensor:
-        r"""Return 8 vectors of ±1 a row, a function of the row's bytes and ``random_state``."""
-        state = self.random_state if is_whole(self.random_state) else 0
-        salt = int(state).to_bytes(16, "little")
-        bits = [
-            _random_bits(row.tobytes(), salt, PROBES * self._width()) for row in x.cpu().numpy()
-        ]
-        signs = torch.from_numpy(2 * np.stack(bits).astype(np.float32) - 1)
-        return signs.reshape(len(x), PROBES, -1).to(x.device)
-
-    def _log_prob(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
-        return self._in_blocks(self._likelihood, self.encoding_.pack(encoded), y)
+        drawn = self._in_blocks(function, x, y, known, rows, share=4)
+        return unpacked(self.encoding_, drawn, x, known)
 
     @torch.no_grad()
-    def _to_noise(self, encoded: Encoded, y: np.ndarray | None) -> np.ndarray:
-        z = self._in_blocks(self._backwards, self.encoding_.pack(encoded), y)
-        return z.reshape(len(z), -1)
-
-    @torch.no_grad()
-    def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:
-        z = z.reshape(len(z), *self.noise_shape)
-        return self.encoding_.unpack(self._in_blocks(self._forwards, z, y))
+    def _inpainted(self, x: Tensor, y: Tensor | None, known: Tensor, noise: RowNoise) -> Tensor:
+        r"""Draw what is not known of packed rows, by the plain field, with steps of its own."""
+        particles = IMAGE_PARTICLES if self.encoding_.kind == "images" else PARTICLES
+        drawn = inpaint(
+            self._field(None if y is None else y.repeat_interleave(particles, 0)),
+            self.moments.standardise(precise(x)),
+            known,
+            inpainting_times(self.route, IMPUTE_STEPS, self.start),
+            path=self.route,
+            particles=particles,
+            normal=noise.normal,
+            uniform=noise.uniform,
+        )
+        return self.moments.restore(drawn).float()
 
     # --- arguments, capabilities, saving ------------------------------------------------------
 
@@ -300,17 +279,6 @@ class TransportModel(NeuralModel):
         for bound in interval:
             _check_number("guidance_interval", bound, 0.0, 1.0)
 
-    def _cannot(self, name: str) -> str | None:
-        if name not in ("score_samples", "score") or not hasattr(self, "encoding_"):
-            return super()._cannot(name)
-        if not self.encoding_.is_continuous:
-            return (
-                f"{type(self).__name__} has no {name} here: the data has categories, integers or"
-                " missing values, and the density of a flow is defined for continuous columns"
-                " only. GaussianMixture has one for such data."
-            )
-        return super()._cannot(name)
-
     def _no_condition(self, n: int) -> np.ndarray:
         if self.condition_ is None or self.condition_dropout_ == 0:
             return super()._no_condition(n)
@@ -326,25 +294,8 @@ class TransportModel(NeuralModel):
         self.condition_dropout_ = state["condition_dropout"]
 
 
-def _precise(x: Tensor) -> Tensor:
-    r"""Return x in float64, where the device has it."""
-    return x if x.device.type == "mps" else x.double()
-
-
-def _random_bits(row: bytes, salt: bytes, n: int) -> np.ndarray:
-    seed = int.from_bytes(hashlib.blake2b(row, digest_size=16, salt=salt).digest(), "little")
-    return np.unpackbits(np.frombuffer(np.random.Philox(seed).random_raw(-(-n // 64)), np.uint8))[
-        :n
-    ]
-
-
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     if not (is_number(value) and math.isfinite(value) and low <= value <= high):
         raise ValueError(
             f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}."
         )
-
-
-def _with_condition(velocity: Any, y: Tensor | None, x: Tensor, t: Tensor) -> Tensor:
-    result: Tensor = velocity(x, t, y)
-    return result

@@ -13,8 +13,10 @@ import numpy as np
 
 from fromnoise import data
 from fromnoise.comparison.exhibits import Material
+from fromnoise.comparison.extractors import Features
 from fromnoise.comparison.jobs import Codes, Job, Split, read_codes, read_samples
-from fromnoise.comparison.measure import RANKED_BY, Measure, likelihood
+from fromnoise.comparison.journeys import Journey, read_journey
+from fromnoise.comparison.measure import Measure, likelihood
 from fromnoise.comparison.report import write_report
 from fromnoise.comparison.results import results_csv
 from fromnoise.comparison.verdict import COPYING_LIMIT, SILENT, Scored, combined, verdict
@@ -22,10 +24,8 @@ from fromnoise.errors import DataError
 from fromnoise.families import PRESETS
 from fromnoise.metrics import Result
 from fromnoise.persistence import write_text
-from fromnoise.training import numpy_rng
 
 SHOWN = 1_000
-_REFERENCE = 41  # what a random stream is for
 Metrics = dict[str, Result]
 
 
@@ -42,6 +42,8 @@ class Assembly:
         path: Folder of the report.
         label: Column that the labels of a conditional table are measured as; None otherwise.
         known: Labels of the held-out rows, to colour them by, even where no model is given them.
+        features: What distances are measured in, see :func:`fromnoise.compare`.
+        target: Column of a table that drawn rows are to teach to predict.
     """
 
     source: data.Data
@@ -52,9 +54,13 @@ class Assembly:
     path: Path
     label: str | None
     known: Any = None
+    features: Features = "auto"
+    target: str | None = None
 
     def __post_init__(self) -> None:
-        self.measure = Measure(self.source.kind, self.split, self.label, self.seed)
+        self.measure = Measure(
+            self.source.kind, self.split, self.label, self.seed, self.features, self.target
+        )
         self.material: dict[str, Material] = {}
         self.unmeasured: dict[str, str] = {}  # why what was drawn has no numbers
 
@@ -72,7 +78,28 @@ class Assembly:
         }
         rows = [self._row(name, runs[name], measured[name]) for name in runs]
         rows += [self._real(), self._copier()]
-        ranked = RANKED_BY[self.source.kind]
+        report = {
+            "format": 1,
+            "data": self._data(),
+            "protocol": {
+                **self.protocol,
+                "features": self.measure.features.name,
+                "simple_features": self.measure.simple.name,
+                "target": self.measure.target,
+                "ranked_by": self.measure.ranked_by,
+            },
+            "verdict": self._verdict(rows, measured),
+            "rows": rows,
+        }
+        write_text(self.path / "report.json", json.dumps(report, indent=1, allow_nan=False))
+        write_text(self.path / "results.csv", results_csv(report))
+        write_report(self.path, report, self.material, self._held_out())
+        return report
+
+    def _verdict(
+        self, rows: list[dict[str, Any]], measured: dict[str, list[Metrics]]
+    ) -> dict[str, Any]:
+        ranked = self.measure.ranked_by
         able = [
             Scored(row["name"], tuple(m[ranked] for m in measured[row["name"]]), _cost(row))
             for row in rows
@@ -81,27 +108,26 @@ class Assembly:
             and not row["flags"]
             and all(ranked in m for m in measured[row["name"]])
         ]
-        report = {
-            "format": 1,
-            "data": self._data(),
-            "protocol": {
-                **self.protocol,
-                "features": self.measure.features.name,
-                "ranked_by": ranked,
-            },
-            "verdict": verdict(able, ranked, all_silent=_all_silent(rows)),
-            "rows": rows,
-        }
-        write_text(self.path / "report.json", json.dumps(report, indent=1, allow_nan=False))
-        write_text(self.path / "results.csv", results_csv(report))
-        write_report(self.path, report, self.material, self._held_out())
-        return report
+        trees = "c2st" + self.measure.simple.ending
+        told = {row["name"]: row["metrics"].get(trees, {}) for row in rows}
+        gaussian = tuple(m[ranked] for m in measured["gaussian"] if ranked in m)
+        return verdict(
+            able,
+            ranked,
+            all_silent=_all_silent(rows),
+            told=told,
+            gaussian=Scored("gaussian", gaussian) if gaussian else None,
+        )
 
     def _measured(self, name: str, folder: Path, result: dict[str, Any]) -> Metrics:
         if result["status"] in ("failed", "timeout"):
             return {}
         codes = read_codes(folder / "codes")
-        material = Material(history=result["history"], capabilities=result["capabilities"])
+        material = Material(
+            history=result["history"],
+            capabilities=result["capabilities"],
+            journey=self._seen(read_journey(folder / "journey")),
+        )
         found: Metrics = {}
         if (folder / "samples" / "manifest.json").exists():
             material, found = self._with_samples(name, material, *read_samples(folder / "samples"))
@@ -116,7 +142,7 @@ class Assembly:
     ) -> tuple[Material, Metrics]:
         r"""Return the material with what was drawn, and the metrics of it."""
         try:
-            fake = self.measure.numbers(X, y)
+            fake = self.measure.sample(X, y)
         except DataError as error:  # what a diverged model draws need not be finite
             self.unmeasured[name] = f"What it drew cannot be measured: {error}"
             return material, {}
@@ -134,6 +160,12 @@ class Assembly:
         )
         return drawn, found
 
+    def _seen(self, journey: Journey | None) -> Journey | None:
+        r"""Return a journey with its rows as the report wants them."""
+        if journey is None or journey.images is None:
+            return journey
+        return replace(journey, images=self.measure.rows(journey.images))
+
     def _shown(self, codes: Codes | None) -> Codes | None:
         r"""Return codes with their rows as the report wants them."""
         if codes is None:
@@ -150,7 +182,7 @@ class Assembly:
         first = (bad or results)[0]
         shared = [key for key in measured[0] if all(key in m for m in measured)]
         metrics = {key: combined([m[key] for m in measured]) for key in shared}
-        copied = metrics.get("copying" + self.measure.suffix)
+        copied = metrics.get(self.measure.copying)
         seconds = [r["seconds"] for r in results if "seconds" in r]
         return {
             "name": name,
@@ -172,22 +204,11 @@ class Assembly:
         }
 
     def _real(self) -> dict[str, Any]:
-        first, second = self.measure.halves()
-        metrics = self.measure.metrics(second, first)
-        metrics.pop("copying" + self.measure.suffix, None)  # held-out rows against themselves
-        # This distance grows as sets shrink, like √(1/n + 1/m) for equal distributions.
-        name = "sliced_wasserstein" + self.measure.suffix
-        if name in metrics:
-            sizes = 1 / len(self.measure.test) + 1 / self.n_samples
-            halves = 1 / len(first) + 1 / len(second)
-            metrics[name] = _scaled(metrics[name], (sizes / halves) ** 0.5)
+        metrics = self.measure.real(self.n_samples)
         return self._reference("real", "held-out rows, one half against the other", metrics)
 
     def _copier(self) -> dict[str, Any]:
-        rng = numpy_rng(self.seed, _REFERENCE)
-        n = data.n_rows(self.split.train)
-        index = rng.choice(n, self.n_samples, replace=self.n_samples > n)
-        metrics = self.measure.metrics(self.measure.train[index])
+        metrics = self.measure.copier(self.n_samples)
         return self._reference("copier", "training rows, handed out again", metrics)
 
     def _reference(self, name: str, why: str, metrics: Metrics) -> dict[str, Any]:
@@ -259,11 +280,6 @@ def _json(name: str, result: Result) -> dict[str, Any]:
     value: dict[str, Any] = result.to_json()
     # A likelihood has no value that a perfect model would reach.
     return {**value, "target": None} if name == "log_likelihood" else value
-
-
-def _scaled(result: Result, factor: float) -> Result:
-    ends = {name: factor * getattr(result, name) for name in ("value", "low", "high")}
-    return replace(result, **ends)
 
 
 def _mean(values: Sequence[float]) -> float | None:

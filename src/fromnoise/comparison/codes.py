@@ -24,7 +24,8 @@ from scipy.stats import norm
 
 from fromnoise import data
 from fromnoise.base import GenerativeModel
-from fromnoise.base.transport import EXACT_STEPS
+from fromnoise.base.field import EXACT_STEPS
+from fromnoise.base.interpolation import slerp
 from fromnoise.comparison.jobs import Codes, Split
 from fromnoise.networks.defaults import evaluation_rows
 
@@ -36,7 +37,6 @@ PAIRS, STEPS = 3, np.linspace(0, 1, 6)
 LONGEST_SECONDS = 5.0
 _CANDIDATES = 200  # held-out rows among which pairs of one class are looked for
 _RK4 = 4  # evaluations of a network in a step of the solver that codes by an ODE
-_FLAT = 1e-3  # an angle at which the formula of the arc divides by zero
 
 
 def codes_of(model: GenerativeModel, split: Split, seconds: float | None) -> Codes | None:
@@ -66,30 +66,6 @@ def _tried(make: Callable[[], Codes]) -> Codes | None:
     except Exception as error:
         logger.warning("The codes cannot be shown: %s", error)
         return None
-
-
-def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    r"""Return points on the arc from ``a`` to ``b``.
-
-    Args:
-        a: Where t is 0, `(k,)`.
-        b: Where t is 1, `(k,)`.
-        t: Where to stand, `(n,)`.
-
-    Returns:
-        The points, `(n, k)`. Their length goes from that of a to that of b; where a and b point
-        the same way or in opposite ways there is no one arc, and the line is taken.
-
-    Example:
-        >>> slerp(np.array([2.0, 0.0]), np.array([0.0, 2.0]), np.array([0.5])).round(3).tolist()
-        [[1.414, 1.414]]
-    """
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    angle = np.arccos(np.clip(a @ b / lengths, -1, 1)) if lengths else 0.0
-    t = t[:, None]
-    if not _FLAT < angle < np.pi - _FLAT:
-        return np.asarray((1 - t) * a + t * b)
-    return np.asarray((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
 
 
 class _Show:

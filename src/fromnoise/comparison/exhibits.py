@@ -5,7 +5,14 @@ vectors and tables in one frame with the real rows, images in grids. A figure th
 becomes a sentence in its place, so one odd column never loses the report.
 """
 
-__all__ = ["Material", "code_cards", "neighbour_figures", "sample_cards", "training_figures"]
+__all__ = [
+    "Material",
+    "code_cards",
+    "journey_cards",
+    "neighbour_figures",
+    "sample_cards",
+    "training_figures",
+]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +29,8 @@ from fromnoise.comparison.code_figures import (
 )
 from fromnoise.comparison.image_grids import image_grid
 from fromnoise.comparison.jobs import Codes
+from fromnoise.comparison.journey_figures import journey_figures
+from fromnoise.comparison.journeys import Journey
 from fromnoise.comparison.pictures import Picture
 from fromnoise.comparison.plots import loss_curve, marginals, pair_plot
 from fromnoise.comparison.row_tables import column_names, pair_table
@@ -41,6 +50,7 @@ class Material:
         neighbours: A few samples and, row by row, their nearest training rows.
         capabilities: Name to True, False or a short remark, such as ``{"density": "exact"}``.
         codes: What the model's codes have to show, with rows like ``samples``.
+        journey: How noise becomes data, with images like ``samples``.
         unlabelled: Of real rows: ``samples`` without the label column; None if there is none.
         known: Of real rows: their labels, even where no model is given them.
 
@@ -55,6 +65,7 @@ class Material:
     neighbours: tuple[Any, Any] | None = None
     capabilities: dict[str, bool | str] = field(default_factory=dict)
     codes: Codes | None = None
+    journey: Journey | None = None
     unlabelled: Any = None
     known: Any = None
 
@@ -137,6 +148,33 @@ def code_cards(
         }
         cards.append((row, [(title, shown) for title, shown in titled.items() if shown]))
     return cards
+
+
+def journey_cards(
+    rows: list[dict[str, Any]], material: dict[str, Material], real: Material, data: dict[str, Any]
+) -> list[tuple[dict[str, Any], list[Picture]]]:
+    r"""Return for each row that shows how noise becomes data: the row, and its figures.
+
+    Args:
+        rows: Rows of report.json, in the order of the page.
+        material: For names of rows, what they have to show.
+        real: Held-out real rows.
+        data: What report.json says of the data.
+
+    Returns:
+        Rows with their figures.
+
+    Example:
+        >>> journey_cards([{"name": "gmm"}], {"gmm": Material()}, Material(), {})
+        []
+    """
+    shown = [(row, material.get(row["name"])) for row in rows]
+    cards = [
+        (row, _kept(journey_figures, one.journey, real.samples, data.get("columns")))
+        for row, one in shown
+        if one is not None and one.journey is not None
+    ]
+    return [card for card in cards if card[1]]
 
 
 def training_figures(one: Material | None) -> list[Picture]:

@@ -5,6 +5,7 @@ FOLDER/jobs/NAME/    job.json      what to fit, under which budget and seed
                      model/        the fitted model
                      samples/      what it drew, a bundle
                      codes/        what became of held-out rows on the way through its codes
+                     journey/      a few samples on their way from noise to data
                      result.json   numbers: seconds, status, log-likelihoods
 """
 

@@ -1,12 +1,13 @@
 r"""One metric down all rows of the report: what is best, how it is written, where its bars end.
 
+Columns stand in groups by what they answer, so that none scrolls out of sight.
 All bars of a column share a scale. It spans the intervals of the families and of real data; where
 one family lies far from the rest the scale stops short of it, and its bar becomes an arrow, so
 that the others can be told apart. A metric may be wanted low, high, or near a target. Only a
 family that was trained to the end and does not copy is ranked.
 """
 
-__all__ = ["MetricColumn", "Row", "metric_column", "place"]
+__all__ = ["GROUPS", "MetricColumn", "Row", "grouped", "metric_column", "place", "spent"]
 
 import math
 from dataclasses import dataclass
@@ -21,22 +22,37 @@ Row = dict[str, Any]
 METRICS = {
     "energy_distance": "Squared distance of two samples; 0 when the distributions agree. "
     "Unbiased, so it may fall below 0.",
+    "c2st": "How well boosted trees tell real from drawn (AUC); 0.5 is guessing, 1 is certain.",
     "sliced_wasserstein": "How far mass must be moved, averaged over directions, in the units of "
     "the features.",
     "mmd": "Squared maximum mean discrepancy; 0 when the distributions agree. Unbiased, so it may "
     "fall below 0.",
-    "frechet_distance": "Distance between Gaussians fitted to both samples.",
-    "density": "How densely drawn rows lie among real ones; 1 is ideal.",
-    "coverage": "Share of real rows that have a drawn row among their nearest neighbours.",
-    "c2st": "How well boosted trees tell real from drawn (AUC); 0.5 is guessing, 1 is certain.",
-    "copying": "0: as near to training rows as fresh data; 1: training rows handed out again.",
-    "column_shapes": "Agreement of single columns, from 0 to 1.",
-    "pair_trends": "Agreement of pairs of columns, from 0 to 1.",
+    "frechet_distance": "Squared distance between Gaussians fitted to both samples. It sees means "
+    "and covariances alone, and is above 0 for equal distributions.",
+    "fd": "Squared Fréchet distance between Gaussians fitted to the features of both samples. "
+    "Above 0 for equal distributions. Not the FID, which is of another network.",
+    "log_likelihood": "Mean log-density of held-out rows, in nats and the units of the data.",
     "reconstruction_error": "Mean squared error of held-out rows decoded from their codes, as a "
     "share of the variance of the training rows (images: of their pixels). 0 is perfect, 1 is as "
     "good as the mean row.",
-    "log_likelihood": "Mean log-density of held-out rows, in nats and the units of the data.",
+    "column_shapes": "Agreement of single columns, from 0 to 1.",
+    "pair_trends": "Agreement of pairs of columns, from 0 to 1.",
+    "train_on_synthetic": "How well trees that learnt from drawn rows predict the target column of "
+    "real ones: area under the ROC curve for classes, R² for numbers. Real training rows show "
+    "what can be reached.",
+    "coverage": "Share of real rows that have a drawn row among their nearest neighbours.",
+    "density": "How densely drawn rows lie among real ones; 1 is ideal, more is too near the "
+    "middle.",
+    "vendi": "How many rows of different directions would be as varied; as varied as real rows is "
+    "ideal, for noise has the most.",
+    "copying": "0: as near to training rows as fresh data; 1: training rows handed out again.",
 }
+GROUPS = {
+    "Quality": tuple(METRICS)[:8],
+    "Use": ("column_shapes", "pair_trends", "train_on_synthetic"),
+    "Variety and memory": ("coverage", "density", "vendi", "copying"),
+}
+WIDEST = 7  # columns that a page of 1,280 pixels shows without scrolling
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class MetricColumn:
     @property
     def meaning(self) -> str:
         r"""What the metric measures, in a sentence; empty if it is not known."""
-        return next((text for key, text in METRICS.items() if self.name.startswith(key)), "")
+        return METRICS.get(_known(self.name), "")
 
     def cell(self, row: Row) -> dict[str, Any] | None:
         r"""Return what a row's cell shows; None where it has no finite value."""
@@ -144,6 +160,46 @@ def metric_column(name: str, rows: list[Row]) -> MetricColumn:
     return MetricColumn(name, better, target, exponent, _limits([*own, *real], mark), best, mark)
 
 
+def grouped(columns: list[MetricColumn], first: str | None) -> list[tuple[str, list[MetricColumn]]]:
+    r"""Return columns by what they answer, each group in its order.
+
+    Args:
+        columns: All columns of a report.
+        first: Name of the column that families are ranked by, which opens the first group.
+
+    Returns:
+        Titles and columns, without empty groups; a metric that is not known is one of quality.
+
+    Example:
+        >>> rows = [{"name": "a", "metrics": {"copying": {"value": 0.0}, "mmd": {"value": 0.0}}}]
+        >>> columns = [metric_column(name, rows) for name in ("copying", "mmd")]
+        >>> [(title, [c.name for c in some]) for title, some in grouped(columns, None)]
+        [('Quality', ['mmd']), ('Variety and memory', ['copying'])]
+    """
+    quality, order = next(iter(GROUPS)), [*METRICS, ""]
+    home = {name: title for title, names in GROUPS.items() for name in names}
+    found: dict[str, list[MetricColumn]] = {title: [] for title in GROUPS}
+    for column in sorted(columns, key=lambda c: (c.name != first, order.index(_known(c.name)))):
+        title = quality if column.name == first else home.get(_known(column.name), quality)
+        found[title].append(column)
+    (title, opening), *others = [(title, some) for title, some in found.items() if some] or [("", [])]
+    return [(title, opening), *_joined(others)] if opening else []
+
+
+def _joined(groups: list[tuple[str, list[MetricColumn]]]) -> list[tuple[str, list[MetricColumn]]]:
+    r"""Return the groups as one, if it fits on a page."""
+    columns = [column for _, some in groups for column in some]
+    if not columns or len(columns) > WIDEST:
+        return groups
+    titles = [title if i == 0 else title.lower() for i, (title, _) in enumerate(groups)]
+    return [(", ".join(titles), columns)]
+
+
+def _known(name: str) -> str:
+    r"""Return the metric that a name begins with; empty if there is none."""
+    return max((key for key in METRICS if name.startswith(key)), key=len, default="")
+
+
 def place(row: Row, verdict: dict[str, Any], columns: list[MetricColumn]) -> tuple[Any, ...]:
     r"""Return the sort key: the best, then ranked rows by the ranking metric, then the rest.
 
@@ -165,6 +221,18 @@ def place(row: Row, verdict: dict[str, Any], columns: list[MetricColumn]) -> tup
         if (value := _part(row, column.name, "value")) is not None:
             badness = _badness(value, column.better, column.target)
     return row["name"] != verdict["best"], not _ranked(row), badness
+
+
+def spent(row: Row) -> float | None:
+    r"""Return the seconds of fitting and drawing; None where neither is known.
+
+    Example:
+        >>> spent({"seconds": {"fit": 2.0, "sample": None}}), spent({"seconds": None})
+        (2.0, None)
+    """
+    seconds = row.get("seconds") or {}
+    known = [seconds[key] for key in ("fit", "sample") if is_finite(seconds.get(key))]
+    return float(sum(known)) if known else None
 
 
 def _part(row: Row, metric: str, part: str) -> float | None:

@@ -20,13 +20,14 @@ from jinja2 import Environment, FileSystemLoader
 from fromnoise.comparison.exhibits import (
     Material,
     code_cards,
+    journey_cards,
     neighbour_figures,
     sample_cards,
     training_figures,
 )
-from fromnoise.comparison.metric_columns import Row, metric_column, place
+from fromnoise.comparison.metric_columns import Row, grouped, metric_column, place, spent
 from fromnoise.comparison.verdict import SILENT
-from fromnoise.comparison.wording import amount, count, cut, duration, is_finite, prose
+from fromnoise.comparison.wording import amount, count, cut, duration, is_finite, megabytes, prose
 from fromnoise.persistence import write_text
 
 CAPABILITIES = {
@@ -72,7 +73,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (cut, prose, amount, duration, count)
+    filters = (cut, prose, amount, duration, count, megabytes, spent)
     environment.filters |= {function.__name__: function for function in filters}
     page = environment.get_template("report.html.jinja").render(_view(report, material, real))
     path = Path(folder) / "index.html"
@@ -98,10 +99,14 @@ def _view(report: dict[str, Any], material: dict[str, Material], real: Material)
         "tied": [n for n in report["verdict"].get("tied") or [] if n != report["verdict"]["best"]],
         "best": next((row for row in families if row["name"] == report["verdict"]["best"]), None),
         "columns": columns,
+        "groups": grouped(columns, protocol.get("ranked_by")),
+        "seen": _seen(kind, protocol),
+        "costly": [row for row in families + references if _has_cost(row)],
         "copying": next((c for c in columns if c.name.startswith("copying")), None),
         "families": families,
         "references": references,
         "cards": sample_cards(kind, families + references, material, real, report["data"]),
+        "journeys": journey_cards(families, material, real, report["data"]),
         "codes": code_cards(kind, families, material, real, report["data"]),
         "curves": [(row, training_figures(material.get(row["name"]))) for row in families],
         "copies": [
@@ -114,6 +119,35 @@ def _view(report: dict[str, Any], material: dict[str, Material], real: Material)
         "silent": SILENT,
         "troubled": [row for row in families if _is_troubled(row)],
     }
+
+
+def _has_cost(row: Row) -> bool:
+    return row.get("role") == "family" or any(
+        value is not None for key, value in (row.get("seconds") or {}).items() if key != "budget"
+    )
+
+
+def _seen(kind: str, protocol: dict[str, Any]) -> str:
+    r"""Return in what features rows were compared."""
+    name, simple = protocol.get("features"), protocol.get("simple_features")
+    usual = {
+        "vectors": "Columns are compared in units of their standard deviation.",
+        "table": "Numbers are compared in units of their standard deviation, and categories as"
+        " columns of 0 and 1.",
+    }
+    if name is None:
+        return ""
+    if name == simple and kind in usual:
+        return usual[kind]
+    if name == simple:
+        return f"Images are compared by the principal components of their pixels ({name})."
+    what = f"features of the name {name}"
+    if name == "enetlite0":
+        what = (
+            "1,280 features of EfficientNet-Lite0, a network trained on ImageNet, at 112 pixels a"
+            " side"
+        )
+    return f"Distances are measured in {what}; c2st and copying see {simple} features."
 
 
 def _is_troubled(row: Row) -> bool:

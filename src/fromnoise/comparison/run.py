@@ -29,6 +29,7 @@ from fromnoise import data
 from fromnoise import families as registry
 from fromnoise.base import GenerativeModel
 from fromnoise.comparison.assemble import Assembly, protocol
+from fromnoise.comparison.extractors import Features, check_features
 from fromnoise.comparison.jobs import Job, Split, job_folder, write_split, written_arguments
 from fromnoise.comparison.processes import run_worker
 from fromnoise.comparison.verdict import SILENT
@@ -116,10 +117,12 @@ def compare(
     budget: str = "auto",
     seeds: int = 1,
     label: str | None = None,
+    target: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     encoding: str = "utf-8",
     test_fraction: float = 0.2,
     n_samples: int | str = "auto",
+    features: Features = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
     random_state: Any = 0,
@@ -135,11 +138,18 @@ def compare(
         budget: Budget of each fit, for instance ``"2m"``; ``"auto"`` is each family's own.
         seeds: How often each family is fitted.
         label: Column of a table, or ``"target"`` of a built-in set, that becomes y.
+        target: Column of a table that boosted trees learn to predict from drawn rows, to be
+            scored on held-out ones (``train_on_synthetic``); None for the label, if there is one.
         image_size: For a folder of images of several sizes: what they are resized to.
         encoding: Of a CSV file without a byte order mark.
         test_fraction: Share of the rows that is held out.
         n_samples: How many rows each model draws; ``"auto"`` is as many as are held out, at
             least 1,000 and at most 10,000 (2,000 images).
+        features: What distances are measured in. Images: ``"pixels"``, ``"pca"`` (64 principal
+            components of the pixels), ``"enetlite0"`` (EfficientNet-Lite0, from the extra
+            ``eval``); ``"auto"`` is the last for images of at least 32 pixels a side, where it is
+            installed, else ``"pca"``. All kinds: a function from rows as they were given to an
+            array (n, d). The numbers are named for it, for instance ``mmd_enetlite0``.
         out: Folder of the report; None for a temporary one that lives as long as the result.
         overwrite: Whether a report in ``out`` may be replaced.
         random_state: Seed of the split and of the first fit.
@@ -159,6 +169,8 @@ def compare(
         ('gmm', True)
     """
     _check_arguments(budget, seeds, test_fraction)
+    if not callable(features):
+        check_features(features, "images")  # of another kind is known when the data are read
     if y is not None and label is not None:
         raise ValueError("y and label both say what the labels are; pass one of them.")
     chosen = None if isinstance(families, str) and families == "auto" else _models(families)
@@ -174,6 +186,8 @@ def compare(
         test_fraction,
         n_samples,
         entropy(random_state),
+        features,
+        target,
     )
     split = plan.split()
     path = Path(tempfile.mkdtemp(prefix="fromnoise-") if out is None else out)
@@ -277,6 +291,8 @@ class _Plan:
     test_fraction: float
     n_samples: int | str
     seed: int
+    features: Features
+    target: str | None
     own: dict[str, GenerativeModel] = field(default_factory=dict)
 
     def run(self, split: Split, path: Path) -> dict[str, Any]:
@@ -285,7 +301,18 @@ class _Plan:
         write_split(path / "split", split)
         done = protocol(split, self.budget, self.seeds, self.seed, n_samples)
         known = self._known()
-        assembly = Assembly(self.source, split, self.seed, n_samples, done, path, label, known)
+        assembly = Assembly(
+            self.source,
+            split,
+            self.seed,
+            n_samples,
+            done,
+            path,
+            label,
+            known,
+            self.features,
+            self.target,
+        )
         self._announce()
         gaussian = registry.make("gmm", n_components=1)
         runs = {
@@ -297,6 +324,8 @@ class _Plan:
     def split(self) -> Split:
         r"""Return the split; all that is wrong with data and arguments is found here."""
         X, y = self.source.X, self.y
+        check_features(self.features, self.source.kind)
+        self._check_target()
         encoding = data.fit_encoding(X, missing="model")
         if self.source.kind == "vectors" and encoding.cardinalities:
             raise DataError(
@@ -318,6 +347,20 @@ class _Plan:
         train, test = self._index()
         labels = [None if y is None else data.take(y, index) for index in (train, test)]
         return Split(data.take(X, train), labels[0], data.take(X, test), labels[1])
+
+    def _check_target(self) -> None:
+        if self.target is None:
+            return
+        if self.source.kind != "table":
+            raise ValueError(
+                f"target names a column of a table, but the data are {self.source.kind}; pass a"
+                " DataFrame."
+            )
+        columns = [*map(str, self.source.X.columns), *filter(None, [self._label()])]
+        if self.target not in columns:
+            raise DataError(
+                f"There is no column {shown(self.target)}.{did_you_mean(self.target, columns)}"
+            )
 
     def _index(self) -> tuple[np.ndarray, np.ndarray]:
         r"""Return which rows are for training and which are held out."""

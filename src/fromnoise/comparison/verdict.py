@@ -7,12 +7,15 @@ the same real rows, so what those rows happen to be cancels. With several seeds 
 of the seeds make the interval (Student's t). Reference rows, and families that diverged,
 collapsed, failed, copy their training rows or do not sample, are never ranked. Where the leader
 is tied with one that costs less than half of its seconds, that one is named too.
+
+The best of bad families is still bad: the verdict says so where boosted trees tell the leader's
+rows from real ones easily, and where a single Gaussian does as well.
 """
 
 __all__ = ["COPYING_LIMIT", "SILENT", "Scored", "combined", "verdict"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +26,7 @@ from fromnoise.comparison.wording import duration
 from fromnoise.metrics import Result, paired_difference
 
 COPYING_LIMIT = 0.2
+EASILY = 0.8  # a c2st above which rows are told from real ones without effort
 SILENT = "does not sample"  # the flag of a row that has no samples, and so no rank
 
 
@@ -56,13 +60,22 @@ def combined(results: Sequence[Result]) -> Result:
     return replace(results[0], value=mean, low=low, high=high)
 
 
-def verdict(scored: Sequence[Scored], metric: str, *, all_silent: bool = False) -> dict[str, Any]:
+def verdict(
+    scored: Sequence[Scored],
+    metric: str,
+    *,
+    all_silent: bool = False,
+    told: Mapping[str, Mapping[str, Any]] | None = None,
+    gaussian: Scored | None = None,
+) -> dict[str, Any]:
     r"""Return ``{"best", "tied", "why"}`` of ``report.json``.
 
     Args:
         scored: The families that may be ranked.
         metric: Name of the ranking metric, for the sentence.
         all_silent: Whether nothing can be ranked because no family samples.
+        told: For names of rows, and for ``"real"``, their c2st as in ``report.json``.
+        gaussian: The reference of that name.
 
     Returns:
         Name of the leader (None if nothing can be ranked), names tied with it, and why.
@@ -81,19 +94,51 @@ def verdict(scored: Sequence[Scored], metric: str, *, all_silent: bool = False) 
         why += f"; {_listed(tied)} cannot be told apart from it at 95 %"
     elif len(ranked) > 1:
         why += "; the paired 95 % interval of every other family lies beyond it"
-    cheap = _cheapest(leader, [other for other in ranked[1:] if other.name in tied])
-    return {"best": leader.name, "tied": tied, "why": f"{why}.{cheap}"}
+    sentences = [
+        f"{why}.",
+        _cost(leader, [other for other in ranked[1:] if other.name in tied]),
+        _plainly(leader.name, told or {}),
+        _no_better(leader, gaussian),
+    ]
+    return {"best": leader.name, "tied": tied, "why": " ".join(filter(None, sentences))}
 
 
-def _cheapest(leader: Scored, tied: Sequence[Scored]) -> str:
-    r"""Return a sentence on the one that costs least, if that is less than half of the leader."""
-    first = min([leader, *tied], key=lambda one: one.seconds)
-    if not 0 < first.seconds < leader.seconds / 2:
+def _cost(leader: Scored, tied: Sequence[Scored]) -> str:
+    r"""Return what the leader took, and which tied family took less than half of that."""
+    if not leader.seconds:
         return ""
+    first = min([leader, *tied], key=lambda one: one.seconds or math.inf)
+    if first.seconds >= leader.seconds / 2:
+        return f"It took {duration(leader.seconds)} to fit and draw."
     return (
-        f" {first.name} costs least of these: {duration(first.seconds)} to fit and draw,"
+        f"{first.name} costs least of these: {duration(first.seconds)} to fit and draw,"
         f" {leader.name} {duration(leader.seconds)}."
     )
+
+
+def _plainly(name: str, told: Mapping[str, Mapping[str, Any]]) -> str:
+    r"""Return whether boosted trees tell the leader's rows from real ones, in words."""
+    one, real = told.get(name) or {}, told.get("real") or {}
+    if not one:
+        return ""
+    floor = f"; real rows from real ones: {real['value']:.2f}" if real else ""
+    numbers = f"(c2st {one['value']:.2f}, where 0.5 is guessing and 1 is certain{floor})"
+    if one["low"] > EASILY:
+        return f"Even its rows are easily told from real ones {numbers}: a longer budget may help."
+    if one["low"] > max(0.5, real.get("high", 0.5)):
+        return f"Its rows can be told from real ones {numbers}."
+    return f"Boosted trees cannot tell its rows from real ones {numbers}."
+
+
+def _no_better(leader: Scored, gaussian: Scored | None) -> str:
+    if gaussian is None or len(gaussian.results) != len(leader.results):
+        return ""
+    gap = float(np.mean([_loss(result) for result in gaussian.results])) - float(
+        np.mean([_loss(result) for result in leader.results])
+    )
+    if gap > 0 and not _tied(leader, gaussian):
+        return ""
+    return "It is no better than a single Gaussian by this number."
 
 
 def _loss(result: Result) -> float:

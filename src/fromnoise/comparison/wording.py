@@ -5,7 +5,7 @@ surrogate or a mark that turns the direction of text is seen instead of obeyed. 
 digits that their uncertainty supports, and the minus sign of print.
 """
 
-__all__ = ["amount", "count", "cut", "duration", "is_finite", "power", "prose"]
+__all__ = ["amount", "count", "cut", "duration", "is_finite", "megabytes", "power", "prose"]
 
 import math
 from typing import Any
@@ -127,6 +127,21 @@ def count(value: float | None) -> str:
             value = value / (1e3 if unit == "k" else size)
             return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {unit}"
     return f"{value:,.0f}"
+
+
+def megabytes(value: float | None) -> str:
+    r"""Return an amount of memory in the unit that suits it.
+
+    Args:
+        value: Megabytes; None or not finite is a dash.
+
+    Example:
+        >>> megabytes(412.3), megabytes(2048.0)
+        ('412 MB', '2.0 GB')
+    """
+    if not is_finite(value) or value is None:
+        return "–"
+    return f"{value:.0f} MB" if value < 1000 else f"{value / 1024:.1f} GB"
 
 
 def is_finite(value: Any) -> bool:

@@ -28,6 +28,7 @@ from fromnoise.comparison.jobs import (
     write_codes,
     write_samples,
 )
+from fromnoise.comparison.journeys import journey_of, write_journey
 from fromnoise.errors import DataError
 from fromnoise.persistence import write_text
 
@@ -78,6 +79,9 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
     codes = codes_of(model, split, each)
     if codes is not None:
         write_codes(folder / "codes", codes)
+    journey = journey_of(model, split, each)
+    if journey is not None:
+        write_journey(folder / "journey", journey)
     return {
         "status": model.status_,
         "reason": model.status_reason_ or ("" if draws else _why_silent(model)),

@@ -3,7 +3,7 @@ r"""Data: where they come from, and the invertible maps between them and model s
 from fromnoise.data.conditions import Condition
 from fromnoise.data.containers import from_state, n_rows, take, to_state
 from fromnoise.data.encodings import encoding_from_state, fit_encoding
-from fromnoise.data.images import images
+from fromnoise.data.images import ImageArray, images
 from fromnoise.data.sources import Data, load
 from fromnoise.data.transforms import Encoded, Encoding
 
@@ -12,6 +12,7 @@ __all__ = [
     "Data",
     "Encoded",
     "Encoding",
+    "ImageArray",
     "encoding_from_state",
     "fit_encoding",
     "from_state",

@@ -5,7 +5,7 @@ between all is float64, so two limits hold everywhere: squares of numbers beyond
 overflow, and integers beyond `EXACT` would run into one another.
 """
 
-__all__ = ["EXACT", "LARGEST", "check_array_like", "restore", "spread", "to_dtype"]
+__all__ = ["EXACT", "LARGEST", "check_array_like", "put", "restore", "spread", "to_dtype"]
 
 from typing import Any
 
@@ -81,6 +81,35 @@ def restore(x: Array, dtype: str, container: str) -> Any:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def put(X: Any, mask: Array, values: Array) -> Any:
+    r"""Return a copy of an array or tensor with other numbers where it is masked.
+
+    Args:
+        X: An array, a torch tensor, or a list of rows.
+        mask: bool, shaped like ``X``.
+        values: One number for each True of the mask, in its order.
+
+    Returns:
+        An array or tensor of the dtype of ``X``.
+
+    Example:
+        >>> put([[1.0, 2.0]], np.array([[False, True]]), np.array([7.0]))
+        array([[1., 7.]])
+    """
+    if type(X).__module__.partition(".")[0] != "torch":
+        result = np.array(X)
+        numbers = result.dtype.kind in "biuf"
+        result[mask] = to_dtype(values, result.dtype) if numbers else values
+        return result
+    import torch
+
+    held = torch.as_tensor(mask, device=X.device)
+    tensor = X.detach().clone()
+    dtype = np.dtype(np.float32) if "bfloat16" in str(X.dtype) else tensor.cpu().numpy().dtype
+    tensor[held] = torch.from_numpy(to_dtype(values, dtype)).to(tensor)
+    return tensor
 
 
 def to_dtype(x: Array, dtype: np.dtype[Any]) -> Array:

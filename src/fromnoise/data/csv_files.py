@@ -5,6 +5,9 @@ last digit, and a row that is too long shifts the others. So an empty field is m
 is of integers, floats, booleans or ISO 8601 dates only if all its fields are, in which case
 ``NA``, ``NaN`` and ``null`` mean missing among numbers; all else is text, kept to the letter.
 Whatever cannot be read for certain is refused with its line.
+
+Fields are separated by what splits the first line: commas, semicolons or tabs. Where it is no
+comma, as in the files of much of the world's spreadsheets, ``1,5`` is a number.
 """
 
 __all__ = ["read_csv"]
@@ -14,7 +17,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,7 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
     codecs.BOM_UTF8: "utf-8",
 }
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _GAPS = {"", "NA", "NaN", "nan", "null"}
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)\.?|(0|[1-9][0-9]*)?\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -45,15 +49,15 @@ _TRUTH = [{"true": True, "false": False}, {"True": True, "False": False},
           {"TRUE": True, "FALSE": False}]  # fmt: skip
 
 
-def read_csv(path: Path, encoding: str = "utf-8") -> "pd.DataFrame":
-    r"""Read a file of comma-separated values whose first line names the columns.
+def read_csv(path: Path, encoding: str = "utf-8") -> "tuple[pd.DataFrame, tuple[str, ...]]":
+    r"""Read a file of separated values whose first line names the columns.
 
     Args:
         path: The file.
         encoding: Of a file without a byte order mark.
 
     Returns:
-        A pandas DataFrame.
+        A pandas DataFrame, and remarks.
 
     Raises:
         DataError: If it cannot be read whole and for certain; the message says where.
@@ -62,21 +66,75 @@ def read_csv(path: Path, encoding: str = "utf-8") -> "pd.DataFrame":
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "codes.csv"
         >>> _ = path.write_text("code,size\n00123,1.5\nNA,\n")
-        >>> read_csv(path)["code"].tolist()
-        ['00123', 'NA']
+        >>> frame, notes = read_csv(path)
+        >>> frame["code"].tolist(), notes
+        (['00123', 'NA'], ())
     """
     import pandas as pd
 
     place = shown(str(path), 120)
     text = _decoded(path.read_bytes(), place, encoding)
-    header, rows, lines = _parsed(place, text)
-    columns = [
-        _infer(f"{place}, column {shown(name)}", list(fields), lines)
-        for name, fields in zip(header, zip(*rows, strict=True), strict=True)
-    ]
+    mark = _delimiter(place, text)
+    header, rows, lines = _parsed(place, text, mark)
+    columns, with_commas = [], []
+    for name, fields in zip(header, zip(*rows, strict=True), strict=True):
+        pointed = None if mark == "," else _pointed(fields)
+        with_commas += [shown(name)] * (pointed is not None)
+        columns.append(_infer(f"{place}, column {shown(name)}", pointed or list(fields), lines))
     frame = pd.concat(columns, axis=1)
     frame.columns = pd.Index(header)
-    return frame
+    return frame, _remarks(mark, with_commas)
+
+
+def _remarks(mark: str, with_commas: list[str]) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    if mark != ",":
+        notes = (f"fields separated by {_DELIMITERS[mark]}",)
+    if with_commas:
+        more = f" and {len(with_commas) - 5} more" if len(with_commas) > 5 else ""
+        notes += (f"1,5 read as 1.5 in {', '.join(with_commas[:5])}{more}",)
+    return notes
+
+
+def _delimiter(place: str, text: str) -> str:
+    r"""Return what splits the first line; where several do, that which splits all lines alike."""
+    splitting = [mark for mark in _DELIMITERS if len(next(_plain_records(text, mark), [])) > 1]
+    if len(splitting) < 2:
+        return splitting[0] if splitting else ","
+    even = [
+        mark
+        for mark in splitting
+        if len({*map(len, filter(None, _plain_records(text, mark)))}) == 1
+    ]
+    if len(even) > 1:
+        names = " and by ".join(_DELIMITERS[mark] for mark in even)
+        raise DataError(
+            f"{place} can be read as separated by {names}: put quotation marks around the column "
+            "names that hold such a mark."
+        )
+    return even[0] if even else ","
+
+
+def _lengths(text: str, mark: str) -> set[int]:
+    return {len(record) for record in _plain_records(text, mark) if record}
+
+
+def _plain_records(text: str, mark: str) -> Iterator[list[str]]:
+    r"""Yield records up to one that is broken, which is told of later."""
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    except csv.Error:
+        return
+
+
+def _pointed(fields: Sequence[str]) -> list[str] | None:
+    r"""Return numbers with a decimal comma written with a point; None if they are no such."""
+    numbers = [field.strip() for field in fields if field.strip() not in _GAPS]
+    if not any("," in field for field in numbers) or any("." in field for field in numbers):
+        return None
+    pointed = [field.replace(",", ".") for field in fields]
+    sound = all(_NUMBER.fullmatch(field.replace(",", ".")) for field in numbers)
+    return pointed if sound else None
 
 
 def _decoded(raw: bytes, place: str, encoding: str) -> str:
@@ -100,8 +158,8 @@ def _decoded(raw: bytes, place: str, encoding: str) -> str:
     return text
 
 
-def _parsed(place: str, text: str) -> tuple[list[str], list[list[str]], list[int]]:
-    records = _records(place, text)
+def _parsed(place: str, text: str, mark: str) -> tuple[list[str], list[list[str]], list[int]]:
+    records = _records(place, text, mark)
     _, header = next(records, (1, []))
     _check_header(place, header)
     rows, lines = [], []
@@ -111,7 +169,8 @@ def _parsed(place: str, text: str) -> tuple[list[str], list[list[str]], list[int
         if row and len(row) != len(header):
             raise DataError(
                 f"{place}, line {line}: expected {len(header)} fields as in the header, got "
-                f"{len(row)}. Quote fields that hold commas, and write empty ones for gaps."
+                f"{len(row)}. Quote fields that hold {_DELIMITERS[mark]}, and write empty "
+                "ones for gaps."
             )
         if row:
             rows.append(row)
@@ -121,9 +180,9 @@ def _parsed(place: str, text: str) -> tuple[list[str], list[list[str]], list[int
     return header, rows, lines
 
 
-def _records(place: str, text: str) -> Iterator[tuple[int, list[str]]]:
+def _records(place: str, text: str, mark: str) -> Iterator[tuple[int, list[str]]]:
     r"""Yield each record with the line on which it starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -144,8 +203,6 @@ def _check_header(place: str, header: list[str]) -> None:
     if repeated:
         names = ", ".join(shown(name) for name in repeated[:5])
         raise DataError(f"{place}: column names must differ, got twice: {names}.")
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        raise DataError(f"{place} seems to be separated by semicolons or tabs: expected commas.")
 
 
 def _infer(place: str, fields: list[str], lines: list[int]) -> "pd.Series[Any]":

@@ -75,9 +75,10 @@ def read_folder(
             pictures.append(picture)
     _refuse_bad(root, bad, len(paths))
     _refuse_sizes(root, pictures)
-    array = _together(pictures)
+    array, done = _together(pictures)
     ambiguous = array.ndim == 4 and array.shape[1] <= 4
     labels, note = _labels(root, paths)
+    note += done
     if others:
         note += (f"{others} file{'s' if others > 1 else ''} with other endings left alone",)
     return (images(array, "last") if ambiguous else array), labels, note
@@ -199,17 +200,30 @@ def _refuse_sizes(root: Path, pictures: list[Array]) -> None:
         )
 
 
-def _together(pictures: list[Array]) -> Array:
-    r"""Bring all pictures to the same channels and dtype."""
+def _together(pictures: list[Array]) -> tuple[Array, tuple[str, ...]]:
+    r"""Bring all pictures to the same channels and dtype; say what that took."""
     channels = [picture.shape[2] if picture.ndim == 3 else 1 for picture in pictures]
-    alpha = all(count in (2, 4) for count in channels)
-    grey = all(count in (1, 2) for count in channels)
-    deep = any(picture.dtype != np.uint8 for picture in pictures)
+    clear, grey, deep = (
+        [count in (2, 4) for count in channels],
+        [count in (1, 2) for count in channels],
+        [picture.dtype != np.uint8 for picture in pictures],
+    )
     alike = [
-        _alike(picture.reshape(*picture.shape[:2], -1), alpha, grey, deep) for picture in pictures
+        _alike(picture.reshape(*picture.shape[:2], -1), all(clear), all(grey), any(deep))
+        for picture in pictures
     ]
     array = np.stack(alike)
-    return array[..., 0] if array.shape[-1] == 1 else array
+    done = (
+        _some(grey, "grey, made colour like the others"),
+        _some(clear, "transparent, laid over white, as not all are"),
+        _some(deep, "of 16 bits; so all pixels are floats from 0 to 1"),
+    )
+    return array[..., 0] if array.shape[-1] == 1 else array, tuple(filter(None, done))
+
+
+def _some(which: list[bool], what: str) -> str:
+    r"""Return a remark on files that differ from the others; empty if none or all are such."""
+    return f"{sum(which)} of {len(which)} files {what}" if 0 < sum(which) < len(which) else ""
 
 
 def _alike(picture: Array, alpha: bool, grey: bool, deep: bool) -> Array:

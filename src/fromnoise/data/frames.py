@@ -4,7 +4,16 @@ Neither library is imported to ask whether an object is of its kind; pandas is s
 polars through narwhals.
 """
 
-__all__ = ["column_of", "columns_of", "frame_of", "is_frame", "is_series", "native"]
+__all__ = [
+    "column_of",
+    "columns_of",
+    "filled",
+    "frame_of",
+    "is_frame",
+    "is_series",
+    "native",
+    "replaced",
+]
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +21,14 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from fromnoise.data.columns import Column, Label
-from fromnoise.data.pandas_columns import from_pandas, to_pandas
-from fromnoise.data.polars_columns import from_narwhals, to_narwhals
+from fromnoise.data.pandas_columns import fill_pandas, from_pandas, to_pandas
+from fromnoise.data.polars_columns import fill_narwhals, from_narwhals, to_narwhals
 from fromnoise.errors import DataError, shown
+
+Array = NDArray[Any]
 
 
 def is_frame(X: Any) -> bool:
@@ -137,3 +149,52 @@ def columns_of(X: Any) -> dict[Label, Column]:
     return {
         name if isinstance(name, str) else int(name): column_of(X[name], name) for name in names
     }
+
+
+def filled(series: Any, mask: Array, column: Column) -> Any:
+    r"""Return a Series with other entries where it is masked; the rest is as it was, to the bit.
+
+    Args:
+        series: A pandas or polars Series.
+        mask: bool ``(n,)``.
+        column: What to fill in, as many entries; gaps leave the Series alone. All of one library.
+
+    Returns:
+        A Series, of the dtype that it had wherever that can hold what is filled in.
+
+    Example:
+        >>> import pandas as pd
+        >>> column = column_of(pd.Series(["x", "y"]), "a")
+        >>> filled(pd.Series([None, "z"]), np.array([True, False]), column).tolist()
+        ['x', 'z']
+    """
+    mask = mask & ~column.gaps
+    if not mask.any():
+        return series
+    if nw.dependencies.is_pandas_series(series):
+        return fill_pandas(series, mask, column)
+    return fill_narwhals(nw.from_native(series, series_only=True), mask, column).to_native()
+
+
+def replaced(X: Any, series: dict[Label, Any]) -> Any:
+    r"""Return a copy of a DataFrame with other columns under some of its names.
+
+    Args:
+        X: A pandas or polars DataFrame.
+        series: Series of the same library by name, of the same length; their index is ignored.
+
+    Returns:
+        A DataFrame; pandas' has the index of ``X``.
+
+    Example:
+        >>> import pandas as pd
+        >>> X = pd.DataFrame({"a": [1], "b": [2]}, index=[7])
+        >>> replaced(X, {"b": pd.Series([3])}).to_dict("split")["data"]
+        [[1, 3]]
+    """
+    if nw.dependencies.is_pandas_dataframe(X):
+        X = X.copy()
+        for label, column in series.items():
+            X[label] = column.set_axis(X.index)
+        return X
+    return X.with_columns(*(column.alias(str(label)) for label, column in series.items()))

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fromnoise.data.arrays import check_array_like, restore
-from fromnoise.data.transforms import Encoded, Encoding, Missing
+from fromnoise.data.arrays import check_array_like, put, restore
+from fromnoise.data.transforms import Encoded, Encoding, Missing, Partial, full_mask
 from fromnoise.errors import DataError, shown
 
 Array = NDArray[Any]
@@ -230,6 +230,43 @@ class ImageEncoding(Encoding):
         r"""Return all True, ``(1, 1, 1, 1)``: a pixel is never missing."""
         return np.ones((1, 1, 1, 1), bool)
 
+    def partial(self, X: Any, mask: Any = None) -> Partial:
+        r"""Map images that lack pixels to model space; see `Encoding.partial`.
+
+        A mask may leave the channels out, or have one, for all of them.
+        """
+        _, array = check_array_like(_unwrap(X), at_least=1, nd=True)
+        if mask is None:
+            gone = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+        else:
+            gone = self._mask(mask, array.shape)
+        held = np.where(gone, np.asarray(self.low).astype(array.dtype), array)
+        if array.dtype.kind == "f" and not self.is_continuous and (held == np.rint(held)).all():
+            held = np.clip(held, self.low, self.high).astype(self.dtype)  # as NaN are floats
+        encoded = self.encode(self.check(_wrapped(held, X)))
+        values = np.moveaxis(gone, -1, 1) if self.layout == "last" else gone
+        values = values.reshape(encoded.values.shape)
+        known = Encoded(np.where(values, 0, encoded.values), encoded.codes, ~values)
+        return Partial(known, values, np.zeros((len(gone), 0), bool), gone)
+
+    def _mask(self, mask: Any, shape: tuple[int, ...]) -> Array:
+        mask = np.asarray(mask)
+        if self.layout != "none" and len(shape) == 4:
+            axis = 1 if self.layout == "first" else 3
+            if mask.ndim == 3:
+                mask = np.expand_dims(mask, axis)
+            if mask.ndim == 4 and mask.shape[axis] == 1:
+                mask = np.repeat(mask, shape[axis], axis)
+        return full_mask(mask, shape)
+
+    def filled(self, X: Any, mask: Array, encoded: Encoded | None) -> Any:
+        r"""Return a copy of ``X`` with decoded pixels; see `Encoding.filled`."""
+        values = np.empty(0)
+        if encoded is not None:
+            rows = mask.reshape(len(mask), -1).any(1)
+            values = np.asarray(self.decode(encoded))[mask[rows]]
+        return _wrapped(put(_unwrap(X), mask, values), X)
+
     def log_det(self, encoded: Encoded) -> Array:
         r"""Return -C·H·W log(half) for each row, ``(n,)``."""
         return np.full(len(encoded), -self.n_features * np.log(self._half))
@@ -263,6 +300,10 @@ class ImageEncoding(Encoding):
 
 def _unwrap(X: Any) -> Any:
     return X.array if isinstance(X, ImageArray) else X
+
+
+def _wrapped(array: Any, like: Any) -> Any:
+    return ImageArray(array, like.channels) if isinstance(like, ImageArray) else array
 
 
 def _read(X: Any, *, at_least: int) -> tuple[str, str, Array]:

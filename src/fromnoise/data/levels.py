@@ -55,6 +55,11 @@ class Levels:
         r"""Number of codes."""
         return len(self.levels) + self.holes
 
+    @property
+    def missing_code(self) -> int:
+        r"""The code that says "missing", or -1."""
+        return len(self.levels) if self.holes else -1
+
     def encode(self, column: Column) -> Array:
         r"""Return codes int64 ``(n,)``; -1 for what has none."""
         if self.levels.kind == "text":

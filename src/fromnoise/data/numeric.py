@@ -88,6 +88,11 @@ class Numbers:
         return 1 + self.holes + len(self.spikes)
 
     @property
+    def missing_code(self) -> int:
+        r"""The code that says "missing", or -1."""
+        return 1 if self.holes else -1
+
+    @property
     def quantum(self) -> float:
         r"""Distance of neighbouring values in units; 0 if they are continuous."""
         if self.kind != "real":

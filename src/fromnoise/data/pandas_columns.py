@@ -5,7 +5,7 @@ Categories keep their levels and order, dates their unit and time zone. A Series
 read as the one type that its entries share; one that mixes types is refused with its first rows.
 """
 
-__all__ = ["from_pandas", "to_pandas"]
+__all__ = ["fill_pandas", "from_pandas", "to_pandas"]
 
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,39 @@ def to_pandas(column: Column) -> "pd.Series[Any]":
     if "zone" in spec:
         series = series.dt.tz_localize("UTC").dt.tz_convert(spec["zone"])
     return series
+
+
+def fill_pandas(series: "pd.Series[Any]", mask: Array, column: Column) -> "pd.Series[Any]":
+    r"""Return a Series with the entries of a column where it is masked.
+
+    Args:
+        series: The Series.
+        mask: bool ``(n,)``.
+        column: As many entries, of the values of the Series.
+
+    Returns:
+        A Series of the same dtype, unless no dtype but that of the column can hold its entries:
+        a Series without any, or categories that lack one.
+
+    Example:
+        >>> import pandas as pd
+        >>> column = from_pandas(pd.Series([1, 2]), "a")
+        >>> fill_pandas(pd.Series([float("nan"), 5.0]), np.array([True, False]), column).tolist()
+        [1.0, 5.0]
+    """
+    import pandas as pd
+
+    drawn, series = to_pandas(column), series.reset_index(drop=True)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        lost = pd.Index(drawn[mask].unique()).difference(series.cat.categories, sort=False)
+        series = series.cat.add_categories(lost)
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu":
+        info = np.iinfo(series.dtype)
+        drawn = drawn.clip(info.min, info.max)
+    try:
+        return series.mask(mask, drawn.astype(series.dtype))
+    except (TypeError, ValueError):
+        return series.astype(drawn.dtype).mask(mask, drawn)
 
 
 def _from_plain(

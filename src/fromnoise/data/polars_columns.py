@@ -4,7 +4,7 @@ polars is reached through narwhals, so this library runs without it. Dates and d
 counts of their own unit, so that nothing is rounded on the way.
 """
 
-__all__ = ["from_narwhals", "to_narwhals"]
+__all__ = ["fill_narwhals", "from_narwhals", "to_narwhals"]
 
 from typing import Any
 
@@ -94,6 +94,30 @@ def to_narwhals(column: Column) -> nw.Series[Any]:
     if column.spec["dtype"] == "Date":
         series = series.cast(nw.Int32)
     return series.cast(_narwhals_dtype(column.spec))
+
+
+def fill_narwhals(series: nw.Series[Any], mask: Array, column: Column) -> nw.Series[Any]:
+    r"""Return a Series with the entries of a column where it is masked.
+
+    Args:
+        series: A Series of narwhals.
+        mask: bool ``(n,)``.
+        column: As many entries, of the values of the Series.
+
+    Returns:
+        A Series of the same dtype.
+
+    Example:
+        >>> import pandas as pd
+        >>> series = nw.from_native(pd.Series([4, 5]), series_only=True)
+        >>> spec = {"library": "pandas", "dtype": "Int64"}
+        >>> column = Column(np.array([1, 2]), np.zeros(2, bool), "integer", spec)
+        >>> fill_narwhals(series, np.array([True, False]), column).to_list()
+        [1, 5]
+    """
+    drawn = to_narwhals(column).cast(series.dtype)
+    keep = nw.new_series("", (~mask).tolist(), nw.Boolean, backend=column.spec["library"])
+    return series.zip_with(keep, drawn)
 
 
 def _from_dates(series: nw.Series[Any], missing: Array, spec: dict[str, Any]) -> Column:

@@ -13,8 +13,10 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import quote
@@ -27,6 +29,7 @@ from fromnoise.errors import DataError
 logger = logging.getLogger("fromnoise")
 
 _ENDINGS = (".csv", ".npy", ".parquet")
+_MIDNIGHT = " 00:00:00"
 
 
 def check_writable(path: Path) -> None:
@@ -36,7 +39,7 @@ def check_writable(path: Path) -> None:
         path: A file or folder, which need not exist.
 
     Raises:
-        PermissionError: If the nearest folder above it that exists cannot be written, or is none.
+        OSError: If the nearest folder above it that exists cannot be written, or is none.
 
     Example:
         >>> check_writable(Path("new/folder/x.csv"))
@@ -44,9 +47,18 @@ def check_writable(path: Path) -> None:
     above = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     if above.is_file() and above == path.absolute():
         above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        what = "a folder that can be written" if above.is_dir() else "a folder"
-        raise PermissionError(f"{path} cannot be written: {above} is not {what}.")
+    if not above.is_dir():
+        raise PermissionError(f"{path} cannot be written: {above} is not a folder.")
+    try:
+        # What may be written is known only by trying: root may write everywhere, but not in /proc.
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PermissionError(
+            f"{path} cannot be written: {above} is not a folder that can be written."
+        ) from error
 
 
 def open_sink(
@@ -111,6 +123,8 @@ def _check_free(path: Path, is_folder: bool, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{path} exists. Choose another name, or overwrite it (--force).")
+    if not path.is_dir() and not path.is_file():
+        raise FileExistsError(f"{path} exists and is no regular file; it is not replaced.")
     if path.is_dir() != is_folder:
         raise FileExistsError(f"{path} exists and is {'no' if is_folder else 'a'} folder.")
     if is_folder and not all(p.is_dir() or p.suffix.lower() == ".png" for p in path.rglob("*")):
@@ -157,14 +171,17 @@ class _Csv(Sink):
         if self.staged is not None:
             self.file = self.staged.open("w", newline="", encoding="utf-8")
         self.started = False
+        self.days: list[bool] = []  # columns that are days, as far as the first block tells
 
     def write(self, X: Any, y: Any) -> None:
         names, columns = _columns(X, y)
         writer = csv.writer(self.file, lineterminator="\n")
         if not self.started:
+            self.days = [_are_days(column) for column in columns]
             writer.writerow(names)
             self.started = True
-        writer.writerows(zip(*columns, strict=True))
+        dated = zip(columns, self.days, strict=True)
+        writer.writerows(zip(*(_days(c) if days else c for c, days in dated), strict=True))
 
     def finish(self) -> None:
         if self.path is not None:
@@ -279,6 +296,23 @@ def _columns(X: Any, y: Any, plain: bool = True) -> tuple[list[str], list[Any]]:
     names.append(str(getattr(y, "name", None) or "label"))
     columns.append(_plain(y) if plain else y)
     return names, columns
+
+
+def _are_days(values: list[Any]) -> bool:
+    r"""Return whether a column holds points in time, and all of them are midnight."""
+    present = [value for value in values if value != ""]
+    return bool(present) and all(_day(value) is not value for value in present)
+
+
+def _days(values: list[Any]) -> list[Any]:
+    return [_day(value) for value in values]
+
+
+def _day(value: Any) -> Any:
+    r"""Return a midnight as the day that begins with it; everything else as it is."""
+    if not isinstance(value, datetime):
+        return value
+    return str(value).removesuffix(_MIDNIGHT) if str(value).endswith(_MIDNIGHT) else value
 
 
 def _plain(column: Any) -> list[Any]:

@@ -22,6 +22,7 @@ from fromnoise.data.csv_files import read_csv
 from fromnoise.data.folders import read_folder
 from fromnoise.data.frames import is_frame
 from fromnoise.data.mnist import holds_mnist, read_mnist
+from fromnoise.data.npz_files import read_npz
 from fromnoise.errors import DataError, did_you_mean, shown
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
@@ -64,8 +65,9 @@ def load(
     Args:
         source: A built-in name (``digits, wine, breast-cancer, diabetes, fashion-mnist`` and the
             toy distributions ``moons, 8gaussians, 25gaussians, checkerboard, swissroll,
-            scurve``); a path to a ``.csv``, ``.parquet``, ``.npy`` or ``.npz`` file (arrays ``X``
-            and ``y``) or to a folder of images; an array, tensor or DataFrame; or `Data`.
+            scurve``); a path to a ``.csv``, ``.tsv``, ``.parquet``, ``.npy`` or ``.npz`` file
+            (arrays ``X`` and ``y``) or to a folder of images; an array, tensor or DataFrame; or
+            `Data`.
         label: Column of a table to take out as ``y``.
         image_size: Side, or (height, width), that the images of a folder are resized to.
         encoding: Of a CSV file without a byte order mark.
@@ -143,7 +145,8 @@ def _with_label(data: Data, label: str) -> Data:
 
 
 def _read_table(path: Path, encoding: str) -> Data:
-    return Data(read_csv(path, encoding), kind="table", name=path.stem)
+    X, note = read_csv(path, encoding)
+    return Data(X, kind="table", name=path.stem, note=note)
 
 
 def _read_array(path: Path, encoding: str) -> Data:
@@ -160,11 +163,10 @@ def _read_array(path: Path, encoding: str) -> Data:
 def _read_arrays(path: Path, encoding: str) -> Data:
     del encoding
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_npz(path)
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{_name(path)} is no sound .npz file of numbers: {error}") from error
-    y = arrays.pop("y", None)
+    y = np.array(arrays.pop("y")) if "y" in arrays else None
     if "X" not in arrays and len(arrays) != 1:
         listed = ", ".join(shown(name) for name in arrays)
         raise DataError(f"{_name(path)}: expected an array named X (and y), got {listed}.")
@@ -231,6 +233,7 @@ _BUILT_IN: dict[str, Callable[[str], Data]] = {
 }
 _READERS: dict[str, Callable[[Path, str], Data]] = {
     ".csv": _read_table,
+    ".tsv": _read_table,
     ".parquet": _read_parquet,
     ".npy": _read_array,
     ".npz": _read_arrays,

@@ -22,10 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fromnoise.data.columns import Column, Kind, Label
-from fromnoise.data.frames import column_of, columns_of, frame_of, is_frame
+from fromnoise.data.frames import (
+    column_of,
+    columns_of,
+    filled,
+    frame_of,
+    is_frame,
+    native,
+    replaced,
+)
 from fromnoise.data.levels import Levels
 from fromnoise.data.numeric import Numbers, is_whole, refuse_huge
-from fromnoise.data.transforms import Encoded, FlatEncoding, Missing
+from fromnoise.data.transforms import Encoded, FlatEncoding, Missing, Partial, full_mask
 from fromnoise.errors import DataError, shown
 
 Array = NDArray[Any]
@@ -176,11 +184,71 @@ class TableEncoding(FlatEncoding):
         columns = []
         for role, (value, part) in zip(self.roles, self.layout, strict=True):
             code = encoded.codes[:, part] if part >= 0 else np.zeros(len(encoded), np.int64)
-            if isinstance(role, Levels):
-                columns.append(role.decode(code))
-            else:
-                columns.append(role.decode(encoded.values[:, value], code))
+            values = encoded.values[:, value] if value >= 0 else np.zeros(len(encoded))
+            columns.append(self._decoded(role, values, code))
         return frame_of([role.label for role in self.roles], columns)
+
+    @property
+    def missing_codes(self) -> tuple[int, ...]:
+        r"""Per part, the code that says "missing", or -1."""
+        return tuple(role.missing_code for role in self.roles if role.cardinality > 1)
+
+    def partial(self, X: Any, mask: Any = None) -> Partial:
+        r"""Map rows that lack entries to model space; see `Encoding.partial`."""
+        if not is_frame(X) or not len(X):
+            self.check(X)
+        names = list(X.columns)
+        self._check_names(names)
+        if mask is None:
+            gone = np.stack([column.gaps for column in columns_of(X).values()], 1)
+        else:
+            gone = full_mask(mask, (len(X), len(names)))
+        position = {label: column for column, label in enumerate(names)}
+        masks = {role.label: gone[:, position[role.label]] for role in self.roles}
+        held = {
+            role.label: self._hidden(X[role.label], masks[role.label], role)
+            for role in self.roles
+            if masks[role.label].any()
+        }
+        encoded = self.encode(self.check(replaced(X, held)))
+        values = np.zeros(encoded.values.shape, bool)
+        codes = np.zeros(encoded.codes.shape, bool)
+        for role, (value, part) in zip(self.roles, self.layout, strict=True):
+            if value >= 0:
+                values[:, value] = masks[role.label]
+            if part >= 0:
+                codes[:, part] = masks[role.label]
+        return self._opened(encoded, values, codes, gone)
+
+    def _hidden(self, series: Any, mask: Array, role: Levels | Numbers) -> Any:
+        r"""Return a Series that holds something that was seen where it is masked."""
+        if mask.all():
+            return native(self._decoded(role, np.zeros(len(mask)), np.zeros(len(mask), int)))
+        index = np.where(mask, np.flatnonzero(~mask)[0], np.arange(len(mask)))
+        return series.iloc[index] if hasattr(series, "iloc") else series[index]
+
+    def filled(self, X: Any, mask: Array, encoded: Encoded | None) -> Any:
+        r"""Return a copy of ``X`` with decoded entries; see `Encoding.filled`."""
+        if encoded is None:
+            return replaced(X, {})
+        labels = {label: column for column, label in enumerate(X.columns)}
+        row = np.maximum(np.cumsum(mask.any(1)) - 1, 0)  # of encoded, for each of X
+        series = {}
+        for role, (value, part) in zip(self.roles, self.layout, strict=True):
+            gone = mask[:, labels[role.label]]
+            if gone.any():
+                values = encoded.values[row, value] if value >= 0 else np.zeros(len(row))
+                codes = encoded.codes[row, part] if part >= 0 else np.zeros(len(row), int)
+                column = self._decoded(role, values, codes)
+                series[role.label] = filled(
+                    X[role.label], gone, _in_unit_of(column, column_of(X[role.label], "").spec)
+                )
+        return replaced(X, series)
+
+    def _decoded(self, role: Levels | Numbers, values: Array, codes: Array) -> Column:
+        if isinstance(role, Levels):
+            return role.decode(codes)
+        return role.decode(values, codes)
 
     def dequantise(self, encoded: Encoded, rng: np.random.Generator) -> Encoded:
         r"""Spread integers, dates and fixed decimals over one quantum."""

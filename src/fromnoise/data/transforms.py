@@ -17,7 +17,7 @@ Integers are dequantised for continuous models by uniform noise one quantum wide
 rounding gives them back (Theis et al. 2016, section 3.1).
 """
 
-__all__ = ["Encoded", "Encoding", "FlatEncoding", "Missing"]
+__all__ = ["Encoded", "Encoding", "FlatEncoding", "Missing", "Partial", "full_mask"]
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fromnoise.errors import DataError
 
 Array = NDArray[Any]
 Missing = Literal["auto", "error", "model"]
@@ -55,8 +57,47 @@ class Encoded:
 
     def rows(self, index: Array | slice) -> "Encoded":
         r"""Return the rows at ``index``."""
-        observed = self.observed if self.values.ndim > 2 else self.observed[index]
+        whole = self.observed.shape == self.values.shape
+        observed = self.observed[index] if whole else self.observed
         return Encoded(self.values[index], self.codes[index], observed)
+
+
+@dataclass(frozen=True)
+class Partial:
+    r"""Rows in model space of which some entries are to be drawn.
+
+    Attributes:
+        encoded: The rows. Where an entry is to be drawn the value is 0 and not observed, or the
+            code is 0.
+        values: Which values are to be drawn, bool, shaped like ``encoded.values``.
+        codes: Which codes are to be drawn, bool ``(n, k)``.
+        mask: Which entries of the data as given are to be drawn, bool, a row first.
+
+    Example:
+        >>> rows = Encoded(np.zeros((1, 2)), np.zeros((1, 0), int), np.array([[True, False]]))
+        >>> gone = np.array([[False, True]])
+        >>> Partial(rows, gone, np.zeros((1, 0), bool), gone).incomplete.tolist()
+        [True]
+    """
+
+    encoded: Encoded
+    values: Array
+    codes: Array
+    mask: Array
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    @property
+    def incomplete(self) -> Array:
+        r"""Which rows have an entry that is to be drawn, bool ``(n,)``."""
+        return np.asarray(self.mask.reshape(len(self), -1).any(1))
+
+    def rows(self, index: Array) -> "Partial":
+        r"""Return the rows at ``index``."""
+        return Partial(
+            self.encoded.rows(index), self.values[index], self.codes[index], self.mask[index]
+        )
 
 
 class Encoding(ABC):
@@ -145,6 +186,39 @@ class Encoding(ABC):
     def observed(self, codes: Array) -> Array:
         r"""Return which values exist, given the codes; shaped as ``Encoded.observed``."""
 
+    @property
+    def missing_codes(self) -> tuple[int, ...]:
+        r"""Per categorical part, the code that says "missing", or -1."""
+        return ()
+
+    @abstractmethod
+    def partial(self, X: Any, mask: Any = None) -> Partial:
+        r"""Map rows that lack entries to model space; what is not masked is checked.
+
+        Args:
+            X: Data of the kind, with the columns, that ``fit`` saw. It may hold anything where
+                it is masked.
+            mask: True where an entry is to be drawn, bool, shaped like ``X``; default where
+                entries are missing. What is missing elsewhere is taken for a fact, where fit
+                has learnt that entries may be missing.
+
+        Raises:
+            DataError: If an entry that is seen, or the mask, does not fit.
+        """
+
+    @abstractmethod
+    def filled(self, X: Any, mask: Array, encoded: Encoded | None) -> Any:
+        r"""Return a copy of ``X`` with decoded entries where it is masked.
+
+        Args:
+            X: As given to `partial`.
+            mask: That of `Partial`.
+            encoded: The rows that are masked somewhere, drawn; None if there are none.
+
+        Returns:
+            The container, dtypes, columns and index of ``X``.
+        """
+
     def off_support(self, X: Any) -> Array:
         r"""Return which checked rows break what was constant in fit, bool ``(n,)``.
 
@@ -173,6 +247,29 @@ class Encoding(ABC):
         r"""Invert ``to_state``."""
 
 
+def full_mask(mask: Any, shape: tuple[int, ...]) -> Array:
+    r"""Return a mask as a bool array.
+
+    Args:
+        mask: Of bools, an array, a tensor or a DataFrame.
+        shape: That it must have.
+
+    Raises:
+        DataError: If it has another dtype or shape.
+
+    Example:
+        >>> full_mask([[True, False]], (1, 2)).dtype
+        dtype('bool')
+    """
+    array = np.asarray(mask)
+    if array.dtype.kind != "b" or array.shape != shape:
+        raise DataError(
+            f"mask must be of bools, True where an entry is missing, and shaped like X, {shape};"
+            f" got {array.dtype.name} of shape {array.shape}."
+        )
+    return array
+
+
 class FlatEncoding(Encoding):
     r"""What vectors and tables share: a row is a list of values and a list of codes."""
 
@@ -198,6 +295,15 @@ class FlatEncoding(Encoding):
             if gate >= 0:
                 seen[:, value] = codes[:, gate] == 0
         return seen
+
+    def _opened(self, encoded: Encoded, values: Array, codes: Array, mask: Array) -> Partial:
+        r"""Take out of rows what is to be drawn."""
+        filled = Encoded(
+            np.where(values, 0.0, encoded.values),
+            np.where(codes, 0, encoded.codes),
+            encoded.observed & ~values,
+        )
+        return Partial(filled, values, codes, mask)
 
     def pack(self, encoded: Encoded, rng: np.random.Generator | None = None) -> Array:
         r"""Return float32 ``(n, d + sum(cardinalities))``; see `Encoding.pack`."""

@@ -20,8 +20,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fromnoise.data.arrays import EXACT, LARGEST, check_array_like, restore, spread
-from fromnoise.data.transforms import Encoded, FlatEncoding, Missing
+from fromnoise.data.arrays import EXACT, LARGEST, check_array_like, put, restore, spread, to_dtype
+from fromnoise.data.transforms import Encoded, FlatEncoding, Missing, Partial, full_mask
 from fromnoise.errors import DataError
 
 Array = NDArray[Any]
@@ -156,6 +156,30 @@ class VectorEncoding(FlatEncoding):
             return encoded
         noise = rng.uniform(-0.5, 0.5, encoded.values.shape) / self.scale[self._active]
         return Encoded(encoded.values + noise, encoded.codes, encoded.observed)
+
+    @property
+    def missing_codes(self) -> tuple[int, ...]:
+        r"""1 in every part."""
+        return (1,) * len(self.cardinalities)
+
+    def partial(self, X: Any, mask: Any = None) -> Partial:
+        r"""Map rows that lack entries to model space; see `Encoding.partial`."""
+        _, array = check_array_like(X, at_least=1)
+        if mask is None:
+            gone = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+        else:
+            gone = full_mask(mask, array.shape)
+        if array.shape[1] == self.n_features:
+            # Whatever was under the mask; the mean is beyond reproach.
+            array = np.where(gone, to_dtype(np.nan_to_num(self.shift), array.dtype), array)
+        encoded = self.encode(self.check(array))
+        return self._opened(encoded, gone[:, self._active], gone[:, self.holes], gone)
+
+    def filled(self, X: Any, mask: Array, encoded: Encoded | None) -> Any:
+        r"""Return a copy of ``X`` with decoded entries; see `Encoding.filled`."""
+        if encoded is None:
+            return put(X, mask, np.empty(0))
+        return put(X, mask, np.asarray(self.decode(encoded))[mask[mask.any(1)]])
 
     def off_support(self, X: Array) -> Array:
         r"""Return which rows differ from fit in a column that was constant there."""

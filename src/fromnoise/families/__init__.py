@@ -22,6 +22,7 @@ from typing import Any
 
 from torch import nn
 
+from fromnoise import data
 from fromnoise.base import GenerativeModel
 from fromnoise.errors import ArtifactError, did_you_mean
 from fromnoise.families.autoencoder import AutoEncoder
@@ -144,6 +145,12 @@ def _model(tree: Tree, network: Network | None, path: str | Path) -> GenerativeM
     return family._from_tree(tree, arguments)
 
 
+def _thawed(value: Any) -> Any:
+    if isinstance(value, dict) and "container" in value:  # rows that an argument held
+        return data.from_state(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _arguments(
     family: type[GenerativeModel],
     saved: Tree,
@@ -154,7 +161,7 @@ def _arguments(
     strange = sorted(saved.keys() - set(known))
     if strange:
         raise ArtifactError(f"{path} names arguments that {family.__name__} lacks: {strange}.")
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    arguments = {k: _thawed(v) for k, v in saved.items()}
     if isinstance(saved.get("prior"), dict):
         prior = FAMILIES[saved["prior"]["family"]]
         arguments["prior"] = prior(**_arguments(prior, saved["prior"]["arguments"], None, path))

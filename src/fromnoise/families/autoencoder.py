@@ -174,6 +174,12 @@ class AutoEncoder(LatentModel):
                 " scoring=lambda model, X: -model.reconstruction_error(X).mean(), or minus a"
                 " distance of fromnoise.metrics between X and model.sample(len(X))."
             )
+        if name == "impute":
+            return (
+                "AutoEncoder has no impute: its decoder gives a point, not a distribution, so"
+                " nothing says how well a code agrees with what is seen. VAE has it, and"
+                " GaussianMixture, Diffusion and FlowMatching."
+            )
         return super()._cannot(name)
 
     def _cannot_sample(self, name: str) -> str | None:
@@ -238,7 +244,9 @@ class AutoEncoder(LatentModel):
         train, test = (data.take(X, np.sort(p)) for p in np.split(order, [n - n // _HELD_OUT]))
         errors = []
         for k in dims:
-            model = clone(self).set_params(latent_dim=k, prior=None, random_state=seed % 2**31)
+            model = clone(self).set_params(
+                latent_dim=k, prior=None, random_state=seed % 2**31, run_dir=None
+            )
             errors.append(model.fit(train).reconstruction_error(test).mean())
         mean, *pca = _pca_errors(model.encoding_, train, test, [0, *dims], seed % 2**31)
         return {

@@ -44,6 +44,7 @@ from fromnoise.metrics import coverage, energy_distance
 from fromnoise.networks import Moments, defaults
 from fromnoise.networks.adversarial import spectrally_normalised
 from fromnoise.networks.augment import augment
+from fromnoise.persistence import Tree
 from fromnoise.training import Batch, Budget, Objective, Settings, numpy_rng, torch_rng
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -338,10 +339,15 @@ class GAN(NeuralModel):
     ) -> None:
         self._augmentation, self._training = 0.0, rows
         self._checked: dict[str, float] = {}
+        default = isinstance(self.network, str)
+        if default:  # channels beside each other: a step takes 0.6 to 0.8 of the time
+            self.networks_.to(memory_format=torch.channels_last)
         try:
             super()._train(rows, check, budget, seed, born)
         finally:
             del self._training
+            if default:
+                self.networks_.to(memory_format=torch.contiguous_format)
         if self.status_ == "ok":
             self.status_, self.status_reason_ = status_of(self.history_, self.objective)
 
@@ -373,6 +379,14 @@ class GAN(NeuralModel):
         found = coverage(near, far[: len(near)])
         share = self._checked["coverage"] = found.value / found.target
         return distance + max(0.0, 1 - share)  # a distance alone hardly sees what is thin
+
+    def remember(self) -> Tree:
+        r"""Return the probability of augmentation, which every check changes."""
+        return {"augmentation": self._augmentation}
+
+    def recall(self, tree: Tree) -> None:
+        r"""Take back what :meth:`remember` returned."""
+        self._augmentation = float(tree["augmentation"])
 
     def observe(self) -> dict[str, float]:
         r"""Return what the last check saw, once."""
@@ -500,6 +514,11 @@ class GAN(NeuralModel):
             return (
                 f"GAN has no {name}: G(z) says how to draw a row, never how likely it is."
                 " GaussianMixture has one, and FlowMatching has one for continuous columns."
+            )
+        if name == "impute":
+            return (
+                "GAN has no impute: without a density it cannot tell which rows agree with what is"
+                " seen. GaussianMixture has it, exactly, and VAE, Diffusion and FlowMatching."
             )
         if name in ("encode", "transform", "fit_transform", "inverse_transform"):
             return (

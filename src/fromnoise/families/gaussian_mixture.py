@@ -20,6 +20,7 @@ __all__ = ["GaussianMixture"]
 import math
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -31,12 +32,14 @@ from torch import Tensor
 from fromnoise.base import BLOCK, GenerativeModel
 from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.data import Encoded
+from fromnoise.data.transforms import Partial
 from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.mixture import (
     Limit,
     Mixture,
     Rows,
     Run,
+    Search,
     checked_weight,
     choose,
     clustered,
@@ -47,8 +50,9 @@ from fromnoise.mixture import (
     regularisation,
 )
 from fromnoise.mixture.components import cholesky
+from fromnoise.mixture.conditionals import component_weights, moved
 from fromnoise.persistence import Tree
-from fromnoise.training import Budget, Interrupts, numpy_rng, torch_rng
+from fromnoise.training import Budget, Interrupts, digest, numpy_rng, torch_rng
 
 _FULL_COLUMNS = 1024
 _CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -134,6 +138,11 @@ class GaussianMixture(GenerativeModel):
         finally:
             del self._sample_weight
 
+    def _told(self, X: Any, y: np.ndarray | None) -> Tree:
+        weight = getattr(self, "_sample_weight", None)
+        mark = None if weight is None else digest(np.asarray(weight))
+        return {**super()._told(X, y), "sample_weight": mark}
+
     def _forget(self) -> None:
         self._warm = getattr(self, "mixture_", None) if self.warm_start else None
         super()._forget()
@@ -142,7 +151,7 @@ class GaussianMixture(GenerativeModel):
         rows = self._rows(X, y, seed)
         with Interrupts() as interrupts:
             limit = Limit(budget, interrupts)
-            best = self._best_count(rows, limit, seed)
+            best = self._searched(rows, limit, seed)
         self.mixture_, self.component_class_ = best.mixture, None
         if self._has_classes():
             self.component_class_ = rows.component_class(best.mixture)
@@ -162,19 +171,29 @@ class GaussianMixture(GenerativeModel):
                 stacklevel=3,
             )
 
-    def _best_count(self, rows: Rows, limit: Limit, seed: int) -> Run:
-        best, worse = None, 0
-        for count in self._counts(rows):
-            run = self._best_start(rows, count, limit, seed)
-            if best is None or run.bic(rows) < best.bic(rows):
-                best, worse = run, 0
-            else:
-                worse += 1
-            if limit.over() or worse == _PATIENCE:
+    def _searched(self, rows: Rows, limit: Limit, seed: int) -> Run:
+        search, counts = Search(), self._counts(rows)
+        if (state := self._journal.state) is not None:
+            search = Search.from_tree(state["search"])
+            limit.resume(state["iterations"], state["elapsed"])
+        best = search.best
+        while search.counts < len(counts) and search.worse < _PATIENCE:
+            if best is not None and limit.over():
                 break
+            self._try_starts(rows, counts[search.counts], limit, seed, search)
+            best = search.next_count(rows)
         if best is None:
             raise DataError("No number of components fits these rows.")
+        if limit.interrupts.received is None:  # else what was under way is kept already
+            self._keep(search, limit)
         return best
+
+    def _keep(self, search: Search, limit: Limit) -> None:
+        elapsed = limit.clock.elapsed()
+        state = {"search": search.to_tree(), "iterations": limit.iterations, "elapsed": elapsed}
+        runs = (search.run, search.leader, search.best)
+        loss = min(-run.bound for run in runs if run is not None)
+        self._journal.save(limit.iterations, state, loss)
 
     def _rows(self, X: Any, y: np.ndarray | None, seed: int) -> Rows:
         encoding = self.encoding_
@@ -193,8 +212,9 @@ class GaussianMixture(GenerativeModel):
             fewest = len(values) if classes is None else np.bincount(classes).min()
             enough = 2 * values.shape[1] <= min(fewest, 2 * _FULL_COLUMNS)
             kind = "full" if enough else "diag"
-        weight = checked_weight(self._sample_weight, len(values))
-        if y is not None and self._sample_weight is not None:
+        given = getattr(self, "_sample_weight", None)
+        weight = checked_weight(given, len(values))
+        if y is not None and given is not None:
             self.labels_ = self._weighted_labels(y, weight.numpy(), seed)
         observed = torch.from_numpy(self._observed(encoded))
         if y is not None and classes is None:
@@ -250,21 +270,27 @@ class GaussianMixture(GenerativeModel):
         most = max(1, smallest // per)
         return tuple(count for count in _CANDIDATES if count <= most)
 
-    def _best_start(self, rows: Rows, count: int, limit: Limit, seed: int) -> Run:
+    def _try_starts(
+        self, rows: Rows, count: int, limit: Limit, seed: int, search: Search
+    ) -> None:
         reg = regularisation(rows, self.reg_covar)
         if self.encoding_.kind == "images" and self.reg_covar:
             reg = reg.clamp_min(_GREY)
-        best = None
-        for start in range(self.n_init):
-            mixture = self._start(rows, count, reg, numpy_rng(seed, _START, count, start))
-            run = expectation_maximisation(rows, mixture, reg, self.tol, self.max_iter, limit)
-            if best is None or run.bound > best.bound:
-                best = run
-            if limit.over():
-                break
-        if best is None:
-            raise ValueError("n_init must be at least 1.")
-        return best
+        while search.leader is None or (search.starts < self.n_init and not limit.over()):
+            if search.run is None:
+                rng = numpy_rng(seed, _START, count, search.starts)
+                search.run = Run(self._start(rows, count, reg, rng))
+            run, tell = search.run, partial(self._tell, search, limit)
+            expectation_maximisation(rows, run, reg, self.tol, self.max_iter, limit, tell)
+            if limit.interrupts.received is not None:
+                self._keep(search, limit)
+            search.next_start(run)
+
+    def _tell(self, search: Search, limit: Limit) -> None:
+        if search.run is not None:
+            self._journal.record(search.run.history[-1])
+        if self._journal.due(limit.iterations):
+            self._keep(search, limit)
 
     def _start(self, rows: Rows, count: int, reg: Tensor, rng: np.random.Generator) -> Mixture:
         if self._warm is not None and rows.fits(self._warm, count):
@@ -527,10 +553,8 @@ class GaussianMixture(GenerativeModel):
     # --- sampling -----------------------------------------------------------------------------
 
     def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
-        mixture, rng = self.mixture_, torch_rng(seed, block)
-        d, tables = mixture.means.shape[1], mixture.tables
-        u = torch.rand(BLOCK, 1 + len(tables), generator=rng, dtype=torch.float64)
-        z = torch.randn(BLOCK, d, generator=rng, dtype=torch.float64)
+        mixture, tables = self.mixture_, self.mixture_.tables
+        u, z = self._random(seed, block)
         # Whole blocks all the way, so that a row has the same bits however many are asked for.
         y = None if y is None else np.concatenate([y, np.repeat(y[:1], BLOCK - n, axis=0)])
         if y is not None and not self._has_classes():
@@ -540,6 +564,13 @@ class GaussianMixture(GenerativeModel):
             x = mixture.means[k] + mixture.spread(k, z)
         codes = [choose(table.exp()[k], u[:, i + 1])[:n] for i, table in enumerate(tables)]
         return self._restored(x[:n], codes)
+
+    def _random(self, seed: int, block: int) -> tuple[Tensor, Tensor]:
+        r"""Return u ~ U(0, 1) for component and categories, and z ~ N(0, I), of a block."""
+        rng, mixture = torch_rng(seed, block), self.mixture_
+        u = torch.rand(BLOCK, 1 + len(mixture.tables), generator=rng, dtype=torch.float64)
+        d = mixture.means.shape[1]
+        return u, torch.randn(BLOCK, d, generator=rng, dtype=torch.float64)
 
     def _class_weights(self, y: np.ndarray | None) -> Tensor:
         weights = self.mixture_.log_weights.exp().expand(BLOCK, -1)
@@ -557,30 +588,79 @@ class GaussianMixture(GenerativeModel):
         parts = np.stack([c.numpy() for c in codes], 1) if codes else np.empty((n, 0), np.int64)
         return Encoded(shaped, parts, self.encoding_.observed(parts))
 
+    # --- imputing -----------------------------------------------------------------------------
+
+    def _impute(
+        self, partial: Partial, y: np.ndarray | None, rows: np.ndarray, seed: int
+    ) -> Encoded:
+        parts = []
+        for block in np.unique(rows // BLOCK):
+            mine = np.flatnonzero(rows // BLOCK == block)
+            label = None if y is None else y[mine]
+            places = torch.from_numpy(rows[mine] % BLOCK)
+            parts.append(self._conditional_draws(partial.rows(mine), label, places, seed, block))
+        values, codes = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Encoded(values, codes, self.encoding_.observed(codes))
+
+    def _conditional_draws(
+        self, partial: Partial, y: np.ndarray | None, places: Tensor, seed: int, block: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        r"""Draw rows at some places of a block, from the random numbers that ``sample`` takes."""
+        mixture, n, d = self.mixture_, len(places), len(self.mixture_.means[0])
+        x, known = torch.zeros(n, d, dtype=torch.float64), torch.zeros(n, d, dtype=torch.bool)
+        width = int(self.varying_.sum())
+        values = partial.encoded.values.reshape(n, -1)[:, self.varying_]
+        x[:, :width] = torch.from_numpy(values)
+        known[:, :width] = torch.from_numpy(self._observed(partial.encoded))
+        if y is not None and not self._has_classes():
+            x[:, width:], known[:, width:] = torch.from_numpy(y).double(), True
+        codes = torch.from_numpy(partial.encoded.codes)
+        allowed = self._allowed(partial)
+        u, z = self._random(seed, int(block))
+        weights = component_weights(mixture, x, known, codes, allowed)
+        if y is not None and self._has_classes():
+            mine = torch.from_numpy(self.component_class_ == y[:, None])
+            weights = weights.where(mine, -torch.inf)
+        k = torch.zeros(BLOCK, dtype=torch.int64)
+        k[places] = choose(weights.softmax(1), u[places, 0])
+        draws = (mixture.means[k] + mixture.spread(k, z))[places]
+        filled = self._restored(
+            moved(mixture, k[places], draws, x, known),
+            [
+                choose(table.exp()[k[places]] * may, u[places, i + 1])
+                for i, (table, may) in enumerate(zip(mixture.tables, allowed, strict=True))
+            ],
+        )
+        return filled.values, filled.codes
+
+    def _allowed(self, partial: Partial) -> list[Tensor]:
+        r"""Return which codes a row may have, ``(n, cardinality)`` for each categorical part."""
+        codes = zip(self.encoding_.cardinalities, self.encoding_.missing_codes, strict=True)
+        allowed = []
+        for part, (size, missing) in enumerate(codes):
+            each = np.arange(size)
+            seen = partial.encoded.codes[:, [part]] == each
+            may = np.where(partial.codes[:, [part]], each != missing, seen)
+            allowed.append(torch.from_numpy(may))
+        return allowed
+
     # --- saving -------------------------------------------------------------------------------
 
     def _state(self) -> Tree:
         names = ("constant_", "varying_", "lower_bound_", "n_iter_", "converged_", "history_")
         more = ("n_steps_", "fit_seconds_", "n_parameters_", "component_class_")
-        mixture = self.mixture_
         return {
-            "kind": mixture.kind,
-            "log_weights": mixture.log_weights.numpy(),
-            "means": mixture.means.numpy(),
-            "scale": mixture.scale.numpy(),
-            "tables": [table.numpy() for table in mixture.tables],
+            **self.mixture_.to_tree(),
             **{name: getattr(self, name) for name in names + more},
             "lower_bound_": self.lower_bound_ if math.isfinite(self.lower_bound_) else None,
         }
 
     def _restore(self, state: Tree) -> None:
-        state, self.interrupted_ = dict(state), False
-        parts = {name: torch.from_numpy(state.pop(name)) for name in Mixture.TENSORS}
+        parts = ("kind", *Mixture.TENSORS, "tables")
+        self.mixture_ = Mixture.from_tree({name: state[name] for name in parts})
         for name in ("means", "scale"):
-            if not bool(torch.isfinite(parts[name]).all()):
+            if not bool(torch.isfinite(getattr(self.mixture_, name)).all()):
                 raise ArtifactError(f"The {name} hold NaN or infinity.")
-        tables = tuple(torch.from_numpy(table) for table in state.pop("tables"))
-        self.mixture_ = Mixture(kind=state.pop("kind"), tables=tables, **parts)
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in state.keys() - set(parts):
+            setattr(self, name, state[name])
         self.lower_bound_ = -math.inf if self.lower_bound_ is None else self.lower_bound_

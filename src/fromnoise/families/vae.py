@@ -30,6 +30,9 @@ from torch import Tensor, nn
 from fromnoise.base import BLOCK, GenerativeModel, LatentModel, NeuralModel
 from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.base.generative import ScoreKind
+from fromnoise.base.imputing import RowNoise, packed_known, unpacked
+from fromnoise.base.interpolation import Interpolation
+from fromnoise.base.latent_imputing import conditional_rows
 from fromnoise.base.likelihoods import (
     Bernoulli,
     Columns,
@@ -40,7 +43,7 @@ from fromnoise.base.likelihoods import (
 )
 from fromnoise.base.neural import TrainingRows
 from fromnoise.data import Encoded
-from fromnoise.data.transforms import FlatEncoding
+from fromnoise.data.transforms import FlatEncoding, Partial
 from fromnoise.errors import DataError
 from fromnoise.persistence import Tree
 from fromnoise.training import (
@@ -63,7 +66,7 @@ _SCORE, _OBSERVE, _SETTLE, _PSEUDO = 28, 29, 34, 35  # what a random stream is f
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class VAE(LatentModel):
+class VAE(Interpolation, LatentModel):
     r"""Learns codes with a known distribution, so that decoding noise makes new data.
 
     Args:
@@ -299,13 +302,14 @@ class VAE(LatentModel):
             super()._train(rows, check, budget, seed, born)
         finally:
             if hasattr(self, "history_"):  # the networks are trained, perhaps not to the end
-                self._settle_whole(rows, seed, born)
+                self._settle_whole(rows, seed)
 
-    def _settle_whole(self, rows: TrainingRows, seed: int, born: float) -> None:
+    def _settle_whole(self, rows: TrainingRows, seed: int) -> None:
         r"""Settle, whatever signal comes meanwhile."""
+        begun = time.monotonic()
         with Interrupts() as interrupts:
             self._settle(rows, seed)
-        self.fit_seconds_ = time.monotonic() - born
+        self.fit_seconds_ += time.monotonic() - begun
         self.interrupted_ = self.interrupted_ or interrupts.received is not None
         interrupts.again()
 
@@ -360,12 +364,16 @@ class VAE(LatentModel):
         return self.observation.draw(self.decoded(z[:, None], y)[:, 0], noise)
 
     def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
-        noisy = self.observation_noise
-        if not (self.encoding_.kind != "images" if noisy == "auto" else noisy):
+        if not self._shows_noise:
             return super()._draw(seed, block, n, y)
         z = self._draw_codes(seed, block, n, y)
         noise = self.observation.noise(BLOCK, torch_rng(seed, _OBSERVE, block))[:n]
         return self.encoding_.unpack(self._in_blocks(self._observed, z, y, noise.numpy()))
+
+    @property
+    def _shows_noise(self) -> bool:
+        noisy = self.observation_noise
+        return self.encoding_.kind != "images" if noisy == "auto" else bool(noisy)
 
     def _draw_codes(self, seed: int, block: int, n: int, y: np.ndarray | None) -> np.ndarray:
         if "pseudo_inputs" not in self.networks_:
@@ -376,6 +384,51 @@ class VAE(LatentModel):
         mean, log_variance = (part.cpu()[which] for part in self._coded(self._pseudo_inputs))
         z = reparameterised(mean, log_variance, noise[:, None])[:, 0]
         return z[:n].numpy()
+
+    # --- imputing -----------------------------------------------------------------------------
+
+    def draw_broad(self, u: Tensor, noise: Tensor) -> Tensor:
+        r"""Return draws of p(z), or of N(0, I) where p(z) is a fitted model, ``(n, S, k)``."""
+        if "pseudo_inputs" not in self.networks_:
+            return noise
+        mean, log_variance = self._coded(self._pseudo_inputs)
+        which = (u * PSEUDO_INPUTS).long().clamp_max(PSEUDO_INPUTS - 1)
+        return mean[which] + (0.5 * log_variance[which]).exp() * noise
+
+    def log_broad(self, z: Tensor) -> Tensor:
+        r"""Return the log-density of :meth:`draw_broad`, ``(n, S)``."""
+        if "pseudo_inputs" in self.networks_:
+            return log_vamp(z, *self._coded(self._pseudo_inputs))
+        return log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+
+    def _impute(
+        self, partial: Partial, y: np.ndarray | None, rows: np.ndarray, seed: int
+    ) -> Encoded:
+        x, known = packed_known(self.encoding_, partial)
+        if self.condition_ is not None and not self.condition_.n_classes:
+            y = self._needed(y, len(x))
+
+        @torch.no_grad()
+        def function(x: Tensor, y: Tensor | None, known: Tensor, row: Tensor) -> Tensor:
+            return conditional_rows(
+                self,
+                x,
+                known,
+                [(y, 0.0)] if y is not None else self._every_label(row),
+                RowNoise(seed, row, x),
+                filler=self.moments.mean,
+                noisy=self._shows_noise,
+            )
+
+        drawn = self._in_blocks(function, x, y, known, rows, share=4)
+        return unpacked(self.encoding_, drawn, x, known)
+
+    def _every_label(self, row: Tensor) -> list[tuple[Tensor | None, float]]:
+        r"""Return each class for all rows, and its log-share in training."""
+        if self.condition_ is None or self.labels_ is None:
+            return [(None, 0.0)]
+        share = self.labels_ / self.labels_.sum()
+        return [(torch.full_like(row, c), math.log(p)) for c, p in enumerate(share) if p > 0]
 
     # --- density ------------------------------------------------------------------------------
 
@@ -417,7 +470,7 @@ class VAE(LatentModel):
         return torch.where(possible, bound, -math.inf)
 
     def _cannot(self, name: str) -> str | None:
-        drawn_from = ("sample", "sample_iter", "score_samples", "score")
+        drawn_from = ("sample", "sample_iter", "score_samples", "score", "impute")
         prior = getattr(self, "prior_", self.prior)
         fitted = getattr(self, "prior_kind_", None) == "fitted" and hasattr(self, "networks_")
         if name in drawn_from and fitted and not hasattr(self, "prior_"):
@@ -426,7 +479,7 @@ class VAE(LatentModel):
                 " interrupted before. Fit it again; encode, decode and reconstruct work as it is."
                 ' VAE(prior="normal") has one from the start.'
             )
-        if name in ("score_samples", "score") and isinstance(prior, NeuralModel):
+        if name in ("score_samples", "score", "impute") and isinstance(prior, NeuralModel):
             return (
                 f"VAE has no {name} with prior={type(prior).__name__}: each of the"
                 " importance draws would take a solution of the prior's ODE, or has no density"

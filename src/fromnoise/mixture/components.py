@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from fromnoise.errors import DataError
+from fromnoise.persistence import Tree
 
 BLOCK_ROWS = 1024
 NUMBERS = 4_000_000  # rows × components × columns in one block: 32 MB
@@ -53,6 +54,18 @@ class Mixture:
         one = torch.ones(k, dtype=torch.float64)
         scale = torch.eye(d, dtype=torch.float64).expand(k, d, d)
         return cls(kind, one.div(k).log(), torch.zeros(k, d, dtype=torch.float64), scale)
+
+    def to_tree(self) -> Tree:
+        r"""Return the parameters as a tree."""
+        tensors = {name: getattr(self, name).numpy() for name in self.TENSORS}
+        return {"kind": self.kind, **tensors, "tables": [table.numpy() for table in self.tables]}
+
+    @classmethod
+    def from_tree(cls, tree: Tree) -> "Mixture":
+        r"""Return the mixture that :meth:`to_tree` was asked of."""
+        tensors = {name: torch.from_numpy(tree[name]) for name in cls.TENSORS}
+        tables = tuple(torch.from_numpy(table) for table in tree["tables"])
+        return cls(kind=tree["kind"], tables=tables, **tensors)
 
     @property
     def is_diagonal(self) -> bool:

@@ -11,15 +11,18 @@ covariance (Ghahramani & Jordan 1994).
 __all__ = ["Limit", "Moments", "Run", "expectation_maximisation", "maximisation"]
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fromnoise.mixture.components import Mixture, cholesky
 from fromnoise.mixture.products import Products, symmetric
 from fromnoise.mixture.rows import Rows
+from fromnoise.persistence import Tree
 from fromnoise.training import Budget, Clock, Interrupts
 
 
@@ -37,6 +40,18 @@ class Run:
         n = len(rows.values)
         return -2 * n * self.bound + self.mixture.n_parameters(rows.n_groups()) * math.log(n)
 
+    def to_tree(self) -> Tree:
+        r"""Return the start as a tree."""
+        bound = np.array(self.bound)  # infinite before the first iteration
+        told = {"bound": bound, "converged": self.converged, "history": self.history}
+        return {"mixture": self.mixture.to_tree(), **told}
+
+    @classmethod
+    def from_tree(cls, tree: Tree) -> Self:
+        r"""Return the start that :meth:`to_tree` was asked of."""
+        told = {**tree, "mixture": Mixture.from_tree(tree["mixture"])}
+        return cls(**{**told, "bound": float(tree["bound"])})
+
 
 class Limit:
     r"""When EM has to end: at a deadline, after some iterations, or at a signal."""
@@ -47,6 +62,11 @@ class Limit:
         self.most = math.inf if budget is None or seconds else budget.amount
         self.deadline = budget.amount if budget is not None and seconds else math.inf
         self.clock = Clock(budget or Budget(1, "steps"), 1)
+
+    def resume(self, iterations: int, elapsed: float) -> None:
+        r"""Go on after the iterations and seconds of a fit that stopped."""
+        self.iterations = iterations
+        self.clock.resume(elapsed, first=0.0)
 
     def over(self) -> bool:
         r"""Return whether no further iteration is to begin."""
@@ -117,25 +137,27 @@ class Moments:
 
 
 def expectation_maximisation(
-    rows: Rows, mixture: Mixture, reg: Tensor, tol: float, max_iter: int, limit: Limit
-) -> Run:
-    r"""Return the mixture after iterations from ``mixture``.
+    rows: Rows,
+    run: Run,
+    reg: Tensor,
+    tol: float,
+    max_iter: int,
+    limit: Limit,
+    tell: Callable[[], None] = lambda: None,
+) -> None:
+    r"""Iterate a start, or what is left of it, up to its last complete iteration.
 
     Args:
         rows: Training rows.
-        mixture: Where to begin.
+        run: The start; it is moved.
         reg: What is added to each variance, ``(d,)``.
         tol: The iteration ends when the mean log-likelihood gains less.
         max_iter: Most iterations.
         limit: The budget.
-
-    Returns:
-        The last complete iteration.
+        tell: Called after each iteration.
     """
-    run, total = Run(mixture), float(rows.weight.sum())
-    for _ in range(max_iter):
-        if limit.over():
-            break
+    total = float(rows.weight.sum())
+    while len(run.history) < max_iter and not run.converged and not limit.over():
         try:
             moments, log_p = _expectation(rows, run.mixture, limit)
         except _OutOfTime:
@@ -146,10 +168,8 @@ def expectation_maximisation(
         run.history.append(
             {"step": limit.iterations, "seconds": limit.clock.elapsed(), "loss": -run.bound}
         )
-        if abs(gain) < tol:
-            run.converged = True
-            break
-    return run
+        run.converged = abs(gain) < tol
+        tell()
 
 
 def _expectation(rows: Rows, mixture: Mixture, limit: Limit) -> tuple[Moments, float]:

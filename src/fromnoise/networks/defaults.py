@@ -88,6 +88,7 @@ def default_network(
     *,
     n_classes: int = 0,
     n_columns: int = 0,
+    n_times: int = 1,
 ) -> nn.Module:
     r"""Return a network from data, time and condition to a tensor shaped like the data.
 
@@ -96,6 +97,7 @@ def default_network(
         size: A row of the table above.
         n_classes: Number of classes of y; 0 if y is not classes.
         n_columns: Columns of a continuous y; 0 if y is not continuous.
+        n_times: Times a row; more than one for vectors and tables only.
 
     Returns:
         A module called as ``(x, t)``, with y appended when conditional.
@@ -105,7 +107,7 @@ def default_network(
         'PatchTransformer'
     """
     if len(shape) == 1:
-        return _mlp(shape[0], size, n_classes, n_columns)
+        return _mlp(shape[0], size, n_classes, n_columns, n_times)
     width, depth, heads = _TRANSFORMER[size]
     return PatchTransformer(
         (shape[0], shape[1], shape[2]),
@@ -218,7 +220,7 @@ def evaluation_rows(shape: tuple[int, ...]) -> int:
     return max(8, 2 ** int(math.log2(512 / tokens)))
 
 
-def _mlp(columns: int, size: Size, n_classes: int, n_columns: int) -> ResidualMLP:
+def _mlp(columns: int, size: Size, n_classes: int, n_columns: int, n_times: int) -> ResidualMLP:
     width, depth = _MLP[size]
     width = 2 * width if columns > _WIDE else width
     return ResidualMLP(
@@ -227,6 +229,7 @@ def _mlp(columns: int, size: Size, n_classes: int, n_columns: int) -> ResidualML
         width=width,
         depth=depth,
         timed=True,
+        n_times=n_times,
         condition=_embedding(n_classes, n_columns, width),
     )
 

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 
 class TimeEmbedding(nn.Module):
-    r"""Maps times ``(n,)`` to vectors ``(n, width)``.
+    r"""Maps times ``(n,)``, or several a row ``(n, n_times)``, to vectors ``(n, width)``.
 
     Args:
         width: Length of the vectors.
-        n_frequencies: Number of sines, and of cosines.
+        n_frequencies: Number of sines, and of cosines, of a time.
+        n_times: Number of times a row. Several are those of a mean velocity, which is learnt by
+            its slope in time, so the highest frequency is 16 quarter turns, and not 256.
 
     Example:
         >>> TimeEmbedding(16)(torch.zeros(3)).shape
@@ -28,15 +30,17 @@ class TimeEmbedding(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, width: int, n_frequencies: int = 32) -> None:
+    def __init__(self, width: int, n_frequencies: int = 32, n_times: int = 1) -> None:
         super().__init__()
-        frequencies = torch.logspace(0, math.log10(256), n_frequencies) * math.pi / 2
+        highest = 256 if n_times == 1 else 16
+        frequencies = torch.logspace(0, math.log10(highest), n_frequencies) * math.pi / 2
         self.register_buffer("frequencies", frequencies)
-        self.net = nn.Sequential(nn.Linear(2 * n_frequencies + 1, width), nn.SiLU())
+        self.net = nn.Sequential(nn.Linear(n_times * (2 * n_frequencies + 1), width), nn.SiLU())
 
     def forward(self, t: Tensor) -> Tensor:
-        angle = t[:, None] * self.frequencies  # (n, f)
-        return self.net(torch.cat([t[:, None], angle.sin(), angle.cos()], dim=1))
+        t = t.reshape(len(t), -1)
+        angle = (t[..., None] * self.frequencies).flatten(1)  # (n, times · f)
+        return self.net(torch.cat([t, angle.sin(), angle.cos()], dim=1))
 
 
 class ConditionEmbedding(nn.Module):

@@ -24,6 +24,7 @@ class ResidualMLP(nn.Module):
         width: Width of the residual stream.
         depth: Number of residual blocks.
         timed: Whether ``forward`` takes a time.
+        n_times: Number of times a row.
         condition: Embedding of y; None if unconditional.
 
     Example:
@@ -41,10 +42,11 @@ class ResidualMLP(nn.Module):
         width: int,
         depth: int,
         timed: bool = False,
+        n_times: int = 1,
         condition: ConditionEmbedding | None = None,
     ) -> None:
         super().__init__()
-        self.time = TimeEmbedding(width) if timed else None
+        self.time = TimeEmbedding(width, n_times=n_times) if timed else None
         self.condition = condition
         self.first = nn.Linear(n_in, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))

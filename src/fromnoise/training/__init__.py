@@ -2,9 +2,13 @@ r"""Objectives and the loop that minimises them. Nothing here names a family."""
 
 from fromnoise.training.budget import Budget, Clock
 from fromnoise.training.callbacks import Callback, ProgressBar, Record
-from fromnoise.training.engine import Batch, Objective, Outcome, Rows, Settings, train
+from fromnoise.training.checkpoint import Journal, RunFolder, clear_run, open_journal
+from fromnoise.training.engine import Outcome, Rows, train
+from fromnoise.training.fingerprints import digest, fingerprint
 from fromnoise.training.interrupts import Interrupts
+from fromnoise.training.objectives import Batch, Objective, Settings
 from fromnoise.training.seeds import entropy, numpy_rng, seed_of, torch_rng
+from fromnoise.training.state import Memory, State
 
 __all__ = [
     "Batch",
@@ -12,14 +16,22 @@ __all__ = [
     "Callback",
     "Clock",
     "Interrupts",
+    "Journal",
+    "Memory",
     "Objective",
     "Outcome",
     "ProgressBar",
     "Record",
     "Rows",
+    "RunFolder",
     "Settings",
+    "State",
+    "clear_run",
+    "digest",
     "entropy",
+    "fingerprint",
     "numpy_rng",
+    "open_journal",
     "seed_of",
     "torch_rng",
     "train",

@@ -105,6 +105,10 @@ class Clock:
         r"""Mark the start of the first step."""
         self.first = self.elapsed()
 
+    def resume(self, elapsed: float, first: float) -> None:
+        r"""Go on from the seconds of a fit that stopped, which began its first step at one."""
+        self.born, self.first = time.monotonic() - elapsed, first
+
     def progress(self, done: int) -> float:
         r"""Return the share of the budget that is spent after ``done`` steps."""
         if self.seconds is None:

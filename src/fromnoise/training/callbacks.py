@@ -90,10 +90,19 @@ class ProgressBar:
         elif int(record.progress * 10) > self._tenth:
             self._tenth = int(record.progress * 10)
             logger.info(
-                "%s: %3.0f %%, step %d, loss %.4g, %.1f s",
+                "%s: %3.0f %%, step %d, loss %.4g, %.1f s%s",
                 self._label,
                 100 * record.progress,
                 record.step,
                 record.loss,
                 record.seconds,
+                _left(record),
             )
+
+
+def _left(record: Record) -> str:
+    r"""Return how long the rest will take if it goes on as it did."""
+    seconds = record.seconds * (1 - record.progress) / record.progress
+    if seconds <= 0:
+        return ""
+    return f", {seconds:.0f} s left" if seconds < 120 else f", {seconds / 60:.0f} min left"

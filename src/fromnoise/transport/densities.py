@@ -11,7 +11,7 @@ one backward pass, whatever the dimension. The probes stay the same along the wa
 that of an unbiased estimate (Grathwohl 2019, section 3.1).
 """
 
-__all__ = ["divergence", "log_density"]
+__all__ = ["divergence", "log_densities", "log_density"]
 
 import torch
 from torch import Tensor
@@ -29,16 +29,16 @@ def divergence(
             depend on row i of x alone.
         x: Points, ``(n, *)``.
         t: Times, ``(n,)``.
-        probes: Vectors of ±1, ``(n, k, d)``, for the mean of k estimates; None for the exact
-            divergence, one backward pass a dimension.
+        probes: Vectors of ±1, ``(n, k, d)``, for k estimates; None for the exact divergence, one
+            backward pass a dimension.
 
     Returns:
-        Velocity ``(n, *)`` and divergence ``(n,)``.
+        Velocity ``(n, *)`` and divergence, exact ``(n, 1)`` or estimated ``(n, k)``.
 
     Example:
         >>> v, div = divergence(lambda x, t: x**2, torch.tensor([[1.0, 2.0]]), torch.zeros(1))
         >>> div
-        tensor([6.])
+        tensor([[6.]])
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_(True)
@@ -48,17 +48,18 @@ def divergence(
             directions = torch.eye(flat.shape[1], dtype=flat.dtype, device=flat.device)
         else:
             directions = probes.to(flat.dtype).transpose(0, 1)  # (k, n, d)
-        total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        each = []
         for i, e in enumerate(directions):
             last = i + 1 == len(directions)
             (slope,) = torch.autograd.grad(
                 flat, x, e.expand_as(flat), retain_graph=not last, materialize_grads=True
             )
-            total += (slope.flatten(1) * e).sum(1)
-    return velocity.detach(), total if probes is None else total / len(directions)
+            each.append((slope.flatten(1) * e).sum(1))
+    found = torch.stack(each, 1)  # (n, d or k)
+    return velocity.detach(), found.sum(1, keepdim=True) if probes is None else found
 
 
-def log_density(
+def log_densities(
     field: Field, x: Tensor, times: Tensor, method: Method, probes: Tensor | None = None
 ) -> Tensor:
     r"""Return log p of data points under the flow that starts from N(0, I) at t = 0.
@@ -69,6 +70,41 @@ def log_density(
         times: Times that run back from 1 to 0, ``(steps + 1,)``.
         method: The solver.
         probes: As in :func:`divergence`.
+
+    Returns:
+        Nats, exact ``(n, 1)``, or an estimate for each probe ``(n, k)``.
+
+    Example:
+        >>> from fromnoise.transport.solvers import RUNGE_KUTTA
+        >>> x, times, signs = torch.zeros(1, 2), torch.linspace(1, 0, 17), torch.ones(1, 3, 2)
+        >>> log_densities(lambda x, t: x, x, times, RUNGE_KUTTA["rk4"], signs).shape
+        torch.Size([1, 3])
+    """
+    shape, d = x.shape, x.flatten(1).shape[1]
+    k = 1 if probes is None else probes.shape[1]
+
+    def augmented(state: Tensor, t: Tensor) -> Tensor:
+        velocity, div = divergence(field, state[:, :d].reshape(shape), t, probes)
+        return torch.cat([velocity.flatten(1), div], dim=1)  # (n, d + k)
+
+    start = torch.cat([x.flatten(1), x.new_zeros(len(x), k)], dim=1)
+    end = integrate(augmented, start, times, method)
+    x_0, change = end[:, :d], end[:, d:]  # change = ∫_1^0 div dt = −∫_0^1 div dt
+    prior = torch.distributions.Normal(torch.zeros_like(x_0), torch.ones_like(x_0))
+    return prior.log_prob(x_0).sum(1, keepdim=True) + change
+
+
+def log_density(
+    field: Field, x: Tensor, times: Tensor, method: Method, probes: Tensor | None = None
+) -> Tensor:
+    r"""Return :func:`log_densities`, the mean over probes.
+
+    Args:
+        field: As there.
+        x: As there.
+        times: As there.
+        method: As there.
+        probes: As there.
 
     Returns:
         Nats, ``(n,)``.
@@ -82,14 +118,4 @@ def log_density(
         >>> bool(torch.allclose(log_p, exact.squeeze(1)))
         True
     """
-    shape = x.shape
-
-    def augmented(state: Tensor, t: Tensor) -> Tensor:
-        velocity, div = divergence(field, state[:, :-1].reshape(shape), t, probes)
-        return torch.cat([velocity.flatten(1), div[:, None]], dim=1)  # (n, d + 1)
-
-    start = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], dim=1)
-    end = integrate(augmented, start, times, method)
-    x_0, change = end[:, :-1], end[:, -1]  # change = ∫_1^0 div dt = −∫_0^1 div dt
-    prior = torch.distributions.Normal(torch.zeros_like(x_0), torch.ones_like(x_0))
-    return prior.log_prob(x_0).sum(1) + change
+    return log_densities(field, x, times, method, probes).mean(1)

@@ -5,7 +5,8 @@ r"""Probability paths between noise and data.
     x_t = α_t x_1 + σ_t x_0,        x_0 noise, x_1 data,
     u_t = α'_t x_1 + σ'_t x_0       its velocity, the target of flow matching,
 
-with α_1 = 1, and σ_1 = 0 or little. Where the papers run the other way:
+with α_1 = 1, and σ_1 = 0 or little. A stochastic interpolant (Albergo 2023) adds γ_t z, fresh
+noise z that is there on the way only (:func:`detour`). Where the papers run the other way:
 
     name         here: (α_t, σ_t)              there
     linear       (t, 1 − t)                    Liu 2022, Lipman 2023: the same
@@ -28,6 +29,7 @@ __all__ = [
     "angle",
     "bridge",
     "convert",
+    "detour",
     "gaussian_flow",
     "linear",
     "time_at",
@@ -35,8 +37,9 @@ __all__ = [
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -47,13 +50,15 @@ Quantity = Literal["noise", "data", "velocity", "score"]
 
 @dataclass(frozen=True)
 class Path:
-    r"""A path x_t = α_t x_1 + σ_t x_0.
+    r"""A path x_t = α_t x_1 + σ_t x_0 + γ_t z.
 
     Args:
         alpha: α_t, the share of the data, as a function of t.
         sigma: σ_t, the share of the noise.
         d_alpha: dα_t/dt.
         d_sigma: dσ_t/dt.
+        gamma: γ_t, the size of the noise on the way; 0 unless :func:`detour` says otherwise.
+        d_gamma: dγ_t/dt.
 
     Example:
         >>> x_t, u_t = bridge(LINEAR, torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([0.25]))
@@ -65,6 +70,8 @@ class Path:
     sigma: Callable[[Tensor], Tensor]
     d_alpha: Callable[[Tensor], Tensor]
     d_sigma: Callable[[Tensor], Tensor]
+    gamma: Callable[[Tensor], Tensor] = torch.zeros_like
+    d_gamma: Callable[[Tensor], Tensor] = torch.zeros_like
 
 
 @cache
@@ -159,7 +166,32 @@ PATHS: dict[str, Path] = {
 }
 
 
-def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+@cache
+def detour(path: Path, size: float) -> Path:
+    r"""Return the path with noise of the size γ_t = size · sin² πt on the way (Albergo 2023).
+
+    Between two sets of rows, x_0 and x_1, it spreads the points x_t out, so that their density
+    and the field are smooth. Where x_0 is N(0, I) it only makes another σ_t. (With Albergo's
+    √(2t (1 − t)) the target of the regression would have an infinite variance at both ends.)
+
+    Args:
+        path: The path without.
+        size: γ half way.
+
+    Example:
+        >>> detour(LINEAR, 0.2).gamma(torch.tensor([0.0, 0.5]))
+        tensor([0.0000, 0.2000])
+    """
+    return replace(
+        path,
+        gamma=lambda t: size * torch.sin(math.pi * t) ** 2,
+        d_gamma=lambda t: size * math.pi * torch.sin(2 * math.pi * t),
+    )
+
+
+def bridge(
+    path: Path, x_0: Tensor, x_1: Tensor, t: Tensor, z: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Return the point x_t between noise and data, and the velocity there.
 
     Args:
@@ -167,6 +199,7 @@ def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Ten
         x_0: Noise, ``(n, *)``.
         x_1: Data, ``(n, *)``.
         t: Times in [0, 1], ``(n,)``.
+        z: Noise on the way, ``(n, *)``; None for a path that has none.
 
     Returns:
         x_t and u_t, both ``(n, *)``.
@@ -178,10 +211,19 @@ def bridge(path: Path, x_0: Tensor, x_1: Tensor, t: Tensor) -> tuple[Tensor, Ten
     """
     t = _beside(t, x_1)
     x_t = path.alpha(t) * x_1 + path.sigma(t) * x_0
-    return x_t, path.d_alpha(t) * x_1 + path.d_sigma(t) * x_0
+    u_t = path.d_alpha(t) * x_1 + path.d_sigma(t) * x_0
+    return (x_t, u_t) if z is None else (x_t + path.gamma(t) * z, u_t + path.d_gamma(t) * z)
 
 
-def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def gaussian_flow(
+    path: Path,
+    x: Tensor,
+    t: Tensor,
+    *,
+    mean: Tensor | float = 0.0,
+    std: Tensor | float = 1.0,
+    until: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""Return what the velocity would be if the data were N(0, I), and how far it spreads.
 
     With V_t = α_t² + σ_t², the variance of x_t, the velocity that all pairs have on average is
@@ -195,10 +237,17 @@ def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Ten
 
         c_in = 1/√V_t,   D = c_skip x + c_out F,   c_skip = 1/V_t,   c_out = σ_t/√V_t.
 
+    Where x_0 comes from N(m, S²) instead, x − σ_t m stands for x and σ_t S for σ_t, and σ'_t m is
+    added to the velocity. Noise on the way adds γ_t² to V_t.
+
     Args:
         path: The path.
         x: Points x_t, ``(n, *)``.
         t: Times, ``(n,)``.
+        mean: m, of a row of x_0.
+        std: S, of a row of x_0.
+        until: Later times s, ``(n,)``: the mean velocity from t to s, (x_s − x_t) / (s − t) along
+            the flow, takes the place of the one at t. On straight paths only.
 
     Returns:
         u_t(x) ``(n, *)``, the spread ``(n, 1, …)``, and x / √V_t ``(n, *)``.
@@ -209,11 +258,40 @@ def gaussian_flow(path: Path, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Ten
         (tensor([[0.]]), tensor([[1.4142]]))
     """
     t = _beside(t, x)
-    alpha, sigma = path.alpha(t), path.sigma(t)
-    d_alpha, d_sigma = path.d_alpha(t), path.d_sigma(t)
-    scale = (alpha**2 + sigma**2).rsqrt()
-    slope = (d_alpha * alpha + d_sigma * sigma) * scale**2
-    return slope * x, (d_alpha * sigma - d_sigma * alpha).abs() * scale, x * scale
+    shares, slopes = _shares(path, t, std), _slopes(path, t, std)
+    size = _norm(shares)
+    if until is None:
+        slope = _dot(slopes, shares) / size**2  # d√V/dt over √V
+    else:  # (√V_s − √V_t) / (s − t) over √V_t, but nothing is divided by s − t
+        later = _shares(path, _beside(until, x), std)
+        both = [a + b for a, b in zip(shares, later, strict=True)]
+        slope = _dot(slopes, both) / (size * (size + _norm(later)))
+    # Var(u) V − Cov(u, x)² is a sum of squares (Lagrange).
+    pairs = combinations(zip(shares, slopes, strict=True), 2)
+    spread = _norm([d_a * b - d_b * a for (a, d_a), (b, d_b) in pairs]) / size
+    centred = x - path.sigma(t) * mean
+    return path.d_sigma(t) * mean + slope * centred, spread, centred / size
+
+
+def _shares(path: Path, t: Tensor, std: Tensor | float) -> list[Tensor]:
+    way = [] if path.gamma is torch.zeros_like else [path.gamma(t)]
+    return [path.alpha(t), path.sigma(t) * std, *way]
+
+
+def _slopes(path: Path, t: Tensor, std: Tensor | float) -> list[Tensor]:
+    way = [] if path.gamma is torch.zeros_like else [path.d_gamma(t)]
+    return [path.d_alpha(t), path.d_sigma(t) * std, *way]
+
+
+def _dot(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    total = a[0] * b[0]
+    for one, other in zip(a[1:], b[1:], strict=True):
+        total = torch.addcmul(total, one, other)
+    return total
+
+
+def _norm(parts: list[Tensor]) -> Tensor:
+    return parts[0].abs() if len(parts) == 1 else _dot(parts, parts).sqrt()
 
 
 def convert(

@@ -16,6 +16,7 @@ __all__ = [
     "AdamsBashforth",
     "DormandPrince",
     "Field",
+    "MeanStep",
     "Method",
     "Tableau",
     "Walk",
@@ -164,6 +165,30 @@ def _adams_weights(nodes: tuple[float, ...]) -> tuple[float, ...]:
     powers = torch.arange(len(nodes), dtype=torch.float64)[:, None]
     table = torch.tensor(nodes, dtype=torch.float64) ** powers
     return tuple(torch.linalg.solve(table, 1 / (powers[:, 0] + 1)).tolist())
+
+
+@dataclass(frozen=True)
+class MeanStep:
+    r"""One evaluation a step of a mean velocity, u(x, t, s) = (x_s − x_t) / (s − t) (Geng 2025).
+
+    The field is called with times t and s, ``(n, 2)``. What it says holds for steps of any
+    length, so a single one may lead from noise to data.
+
+    Example:
+        >>> field = lambda x, ts: x * (ts[:, 1:] - ts[:, :1]).expm1()  # over a step of length 1
+        >>> x = integrate(field, torch.ones(1, 1), torch.tensor([0.0, 1.0]), MeanStep())
+        >>> round(x.item(), 4)
+        2.7183
+    """
+
+    def step(self, walk: Walk, x: Tensor, t: float, s: float) -> Tensor:
+        r"""Return x + (s − t) u(x, t, s)."""
+        times = torch.tensor([[t, s]], dtype=x.dtype, device=x.device).expand(len(x), 2)
+        return x.add(walk.velocity(x, times), alpha=s - t)
+
+    def evaluations(self, steps: int) -> int:
+        r"""Return one evaluation a step."""
+        return steps
 
 
 @dataclass(frozen=True)

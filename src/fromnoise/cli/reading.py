@@ -1,0 +1,110 @@
+r"""What the commands read: a source of rows, a saved model, and labels written as words."""
+
+__all__ = [
+    "Json",
+    "Number",
+    "Reading",
+    "label_column",
+    "load_able",
+    "parsed_label",
+    "read_for",
+    "tell",
+]
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+import fromnoise
+from fromnoise.errors import ArtifactError, DataError, did_you_mean
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Number = Annotated[int | None, Parameter(name=["--n-samples", "-n"])]
+
+logger = logging.getLogger("fromnoise")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    r"""How rows are read.
+
+    Args:
+        label: Column that is y, which a model is conditional on.
+        image_size: What images of several sizes are resized to, in pixels.
+        encoding: Of a CSV that is not UTF-8, for instance latin-1.
+    """
+
+    label: str | None = None
+    image_size: int | None = None
+    encoding: str | None = None
+
+    def load(self, source: str) -> Any:
+        r"""Return the data that a source holds; what was done to read them is logged."""
+        # What is not given is left out, so that defaults stay where they are declared.
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        read = fromnoise.data.load(source, **given)
+        tell(read, source)
+        return read
+
+
+def tell(read: Any, source: str) -> None:
+    r"""Log the remarks on how data were read."""
+    for note in read.note:
+        logger.info("%s: %s", source, note)
+
+
+def load_able(run: str, method: str) -> Any:
+    r"""Return a saved model that has a method, or refuse it in its own words.
+
+    Args:
+        run: Folder of the model.
+        method: For instance ``"sample"``.
+
+    Returns:
+        The model.
+
+    Raises:
+        ArtifactError: If there is no sound model, or it cannot do this.
+    """
+    model = fromnoise.load(run)
+    try:
+        getattr(model, method)
+    except AttributeError as error:
+        raise ArtifactError(f"{run}: {error}") from error
+    return model
+
+
+def read_for(model: Any, source: str, how: Reading) -> tuple[Any, Any]:
+    r"""Return rows for a model, and their labels: None where none were asked for or known."""
+    read = how.load(source)
+    label = how.label
+    columns = [str(column) for column in getattr(read.X, "columns", ())]
+    if label is None and (label := label_column(model)) in columns:
+        read = fromnoise.data.load(read, label=label)
+    return read.X, read.y if read.label is not None else None
+
+
+def label_column(model: Any) -> str | None:
+    r"""Return the name of the column that a model's labels came from."""
+    form = model.condition_.form if model.condition_ is not None else {}
+    name: str | None = form.get("name")
+    return name
+
+
+def parsed_label(model: Any, text: str | None) -> Any:
+    r"""Return the label that ``text`` stands for, in the type of the model's labels."""
+    if text is None or model.condition_ is None:
+        return text
+    classes = model.condition_.classes_
+    if classes is None:
+        try:
+            return [float(part) for part in text.split(",")]
+        except ValueError as error:
+            raise DataError(f"y must be numbers, got {text!r}.") from error
+    known = {str(label): label for label in classes.tolist()}
+    if text not in known:
+        raise DataError(f"y has no class {text!r}.{did_you_mean(text, known)}")
+    return known[text]

@@ -1,0 +1,448 @@
+r"""What a fit leaves behind while it runs, so that it can go on after whatever ended it.
+
+    RUN/step-0000123/   a checkpoint: the state after step 123, a bundle of its own
+    RUN/history.jsonl   one line a record; a fit that goes on cuts it back to its checkpoint
+    RUN/manifest.json   the model, once the fit has ended or was interrupted
+    RUN/.lock           held by the one process that writes here, let go by the system if it dies
+
+A checkpoint is sound or it does not exist: its manifest is written last (see
+:mod:`fromnoise.persistence`), read back, and removed first. The newest two sound ones stay, and
+the one whose averaged weights did best in validation; a damaged one is passed over, with a
+warning. Which is the newest is the step in its name, never the date of a file.
+
+A fit goes on only with the family, arguments and data that it began with: a fingerprint of these
+stands in every checkpoint.
+"""
+
+__all__ = ["Journal", "RunFolder", "clear_run", "open_journal"]
+
+import contextlib
+import fcntl
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from fromnoise.errors import ArtifactError, DataError, shown
+from fromnoise.persistence import Tree, read_bundle, write_bundle, write_text
+from fromnoise.training.budget import Budget
+
+FAILURES = 3  # checkpoints in a row that may fail before the fit does
+ROOM = 2.2  # free space that a fit needs, in checkpoints
+_NAME = re.compile(r"step-\d{7,}")
+_LOCK, _HISTORY, _MANIFEST, _PRIOR = ".lock", "history.jsonl", "manifest.json", "prior"
+_KEYS = {"told", "seed", "step", "validation", "history", "machine", "state"}
+
+logger = logging.getLogger("fromnoise")
+
+
+class Journal:
+    r"""What a fit tells as it goes; this one remembers the records and nothing else.
+
+    Example:
+        >>> with Journal() as journal:
+        ...     journal.record({"step": 1, "loss": 2.0})
+        ...     journal.save(1, {}, 2.0)
+        >>> journal.history, journal.state
+        ([{'step': 1, 'loss': 2.0}], None)
+    """
+
+    def __init__(self) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.state: Tree | None = None  # of an earlier start, to go on from
+        self.save_seconds = 0.0  # that the last checkpoint took
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def seed(self, fresh: int) -> int:
+        r"""Return the seed of the fit: that of its first start, or ``fresh`` if this is it."""
+        return fresh
+
+    def check(self, told: Tree) -> None:
+        r"""Refuse to go on with a fit of other arguments or data; ``told`` is JSON."""
+
+    def expect(self, n_bytes: int) -> None:
+        r"""Refuse to begin where checkpoints of ``n_bytes`` find no room."""
+
+    def record(self, line: dict[str, Any]) -> None:
+        r"""Take a record."""
+        self.history.append(line)
+
+    def due(self, step: int) -> bool:
+        r"""Return whether a checkpoint is due after ``step`` steps."""
+        return False
+
+    def save(self, step: int, state: Tree, validation: float) -> None:
+        r"""Take the state after ``step`` steps, and what its averaged weights are worth."""
+
+    def finish(self, model: Callable[[], Tree]) -> None:
+        r"""Take the model that the fit has ended with."""
+
+    def part(self, name: str) -> "Journal":
+        r"""Return the journal of a fit within this fit."""
+        return Journal()
+
+
+class RunFolder(Journal):
+    r"""A journal in a folder: a context that one process holds at a time.
+
+    Args:
+        path: The folder; made if it is missing.
+        every: Seconds or steps between checkpoints.
+
+    Raises:
+        BlockingIOError: On entry, if another process writes there.
+        DataError: On entry, if it holds a finished fit.
+        ArtifactError: On entry, if it holds checkpoints and all of them are damaged.
+        FileExistsError: On entry, if it holds something that no fit has written.
+
+    Example:
+        >>> import tempfile
+        >>> path, every = Path(tempfile.mkdtemp()), Budget.parse("10 steps")
+        >>> with RunFolder(path, every) as journal:
+        ...     journal.due(9), journal.due(10)
+        ...     journal.save(10, {"weights": np.ones(2)}, validation=0.5)
+        (False, True)
+        >>> with RunFolder(path, every) as journal:
+        ...     journal.state["weights"]
+        array([1., 1.])
+    """
+
+    def __init__(self, path: str | Path, every: Budget) -> None:
+        super().__init__()
+        self.path, self.every = Path(path), every
+        self.saved = False  # whether this process has written a checkpoint
+        self._told: Tree = {}
+        self._seed: int | None = None
+        self._sound: dict[int, float] = {}  # steps of the sound checkpoints, and their worth
+        self._failed = 0
+        self._last, self._last_step = time.monotonic(), 0
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        _refuse_strange(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.path)
+        try:
+            _refuse_finished(self.path)
+            self._go_on()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def seed(self, fresh: int) -> int:
+        r"""Return the seed of the checkpoint, or ``fresh``, which stands in the next one."""
+        self._seed = fresh if self._seed is None else self._seed
+        return self._seed
+
+    def check(self, told: Tree) -> None:
+        r"""Refuse to go on with a fit of other arguments or data; ``told`` is JSON."""
+        told = json.loads(json.dumps(told))  # tuples are lists in a manifest
+        for name in {**self._told, **told} if self.state is not None else ():
+            was, now = self._told.get(name), told.get(name)
+            if was != now:
+                raise DataError(
+                    f"{self.path} holds an unfinished fit with another {name}: {shown(was)}, and"
+                    f" now {shown(now)}. Continue it with what it began with, or choose another"
+                    " run_dir."
+                )
+        self._told = told
+
+    def expect(self, n_bytes: int) -> None:
+        r"""Raise an OSError where there is no room for two checkpoints of ``n_bytes``."""
+        free = shutil.disk_usage(self.path).free
+        if free < ROOM * n_bytes:
+            raise OSError(
+                f"{self.path} has {free / 1e6:.0f} MB free, and checkpoints need about"
+                f" {ROOM * n_bytes / 1e6:.0f} MB. Free some space, or choose another run_dir."
+            )
+
+    def record(self, line: dict[str, Any]) -> None:
+        r"""Take a record, and write it to ``history.jsonl``."""
+        super().record(line)
+        # A full disk shows at the next checkpoint, and the whole history is written at the end.
+        with contextlib.suppress(OSError), open(self.path / _HISTORY, "a") as file:
+            file.write(_line(line))
+
+    def due(self, step: int) -> bool:
+        r"""Return whether ``every`` has passed since the last checkpoint, or the start."""
+        if self.every.unit == "steps":
+            return step - self._last_step >= self.every.amount
+        return time.monotonic() - self._last >= self.every.amount
+
+    def save(self, step: int, state: Tree, validation: float) -> None:
+        r"""Write a checkpoint, and remove those that are no longer needed.
+
+        A disk that is full or broken is logged as an error; only when that happens three times
+        in a row, the error is raised. What was saved before stays.
+        """
+        begun, folder = time.monotonic(), self._folder(step)
+        tree = {
+            "told": self._told,
+            "seed": self._seed,
+            "step": step,
+            "validation": np.array(validation, np.float64),
+            "history": [_exact(line) for line in self.history],
+            "machine": _machine(),
+            "state": state,
+        }
+        self._last, self._last_step = begun, step
+        try:
+            write_bundle(folder, tree, overwrite=True)
+        except (OSError, ArtifactError) as error:
+            self._fail(step, error)
+            return
+        self._failed, self.saved, self._sound[step] = 0, True, validation
+        self._prune()
+        self.save_seconds = time.monotonic() - begun
+
+    def finish(self, model: Callable[[], Tree]) -> None:
+        r"""Write the whole history and the model."""
+        self._write_history()
+        write_bundle(self.path, model(), overwrite=True)
+
+    def part(self, name: str) -> Journal:
+        r"""Return the journal of a fit within this fit, in a folder below."""
+        return _Part(self, name)
+
+    def _folder(self, step: int) -> Path:
+        return self.path / f"step-{step:07d}"
+
+    def _go_on(self) -> None:
+        r"""Take the newest sound checkpoint; remove what a crash has left half-written."""
+        newest: Tree | None = None
+        damaged = False
+        for folder in reversed(_checkpoints(self.path)):
+            if not (folder / _MANIFEST).exists():
+                _remove(folder)
+                continue
+            try:
+                tree = _read(folder)
+            except ArtifactError as error:
+                logger.warning("A damaged checkpoint is passed over: %s", error)
+                damaged = True
+                continue
+            self._sound[tree["step"]] = float(tree["validation"])
+            newest = newest or tree
+        if newest is not None:
+            self._take(newest)
+        elif damaged:
+            raise ArtifactError(
+                f"Every checkpoint in {self.path} is damaged. Remove the folder to start again."
+            )
+        self._write_history()
+
+    def _take(self, tree: Tree) -> None:
+        self.state, self._told, self._seed = tree["state"], tree["told"], tree["seed"]
+        self.history[:] = [_read_exact(line) for line in tree["history"]]
+        self._last_step = tree["step"]
+        if tree["machine"] != _machine():
+            logger.warning(
+                "The fit in %s was begun on %s and goes on with %s: as good, but not bit for bit.",
+                self.path,
+                tree["machine"],
+                _machine(),
+            )
+        logger.info("The fit in %s goes on after step %d.", self.path, tree["step"])
+
+    def _fail(self, step: int, error: Exception) -> None:
+        folder = self._folder(step)
+        logger.error("Step %d could not be saved in %s: %s", step, folder, error)
+        self._failed += 1
+        if step not in self._sound:
+            _remove(folder)
+        if self._failed == FAILURES:
+            raise error
+
+    def _prune(self) -> None:
+        kept = set(sorted(self._sound)[-2:])
+        worth = {step: v for step, v in self._sound.items() if math.isfinite(v)}
+        if worth:
+            kept.add(min(worth, key=lambda step: (worth[step], -step)))
+        for folder in _checkpoints(self.path):
+            if int(folder.name.partition("-")[2]) not in kept:
+                _remove(folder)
+        self._sound = {step: v for step, v in self._sound.items() if step in kept}
+
+    def _write_history(self) -> None:
+        write_text(self.path / _HISTORY, "".join(map(_line, self.history)))
+
+
+class _Part(RunFolder):
+    r"""The folder of a fit within a fit: under its lock, with nothing to compare or to finish."""
+
+    def __init__(self, whole: RunFolder, name: str) -> None:
+        super().__init__(whole.path / name, whole.every)
+        self._begins = whole.saved  # what came before is new, so an older state does not fit
+
+    def __enter__(self) -> Self:
+        if self._begins and self.path.exists():
+            shutil.rmtree(self.path)
+        self.path.mkdir(exist_ok=True)
+        self._go_on()
+        return self
+
+    def check(self, told: Tree) -> None:
+        r"""Accept: the whole has been compared."""
+
+    def finish(self, model: Callable[[], Tree]) -> None:
+        r"""Leave the model to the whole."""
+
+
+def clear_run(path: str | os.PathLike[str]) -> None:
+    r"""Remove the checkpoints, history and model of a run; other files stay.
+
+    Args:
+        path: The folder of the run; it need not exist.
+
+    Raises:
+        BlockingIOError: If another process writes there.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with RunFolder(folder, Budget.parse("1 step")) as journal:
+        ...     journal.save(1, {}, validation=0.5)
+        >>> clear_run(folder)
+        >>> [child.name for child in folder.iterdir()]
+        ['.lock']
+    """
+    folder = Path(path)
+    if not folder.exists():
+        return
+    lock = _locked(folder)
+    try:
+        (folder / _MANIFEST).unlink(missing_ok=True)  # first: half a run is no model
+        for child in [*_checkpoints(folder), folder / _PRIOR]:
+            _remove(child)
+        for child in [*folder.glob("weights-*.safetensors"), folder / _HISTORY]:
+            child.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
+def open_journal(run_dir: str | os.PathLike[str] | None, every: str) -> Journal:
+    r"""Return the journal of a fit.
+
+    Args:
+        run_dir: Folder; None for a journal that keeps nothing.
+        every: Time or steps between checkpoints, such as ``"60s"`` or ``"500 steps"``.
+
+    Returns:
+        A context.
+
+    Raises:
+        ValueError: If ``every`` is neither.
+
+    Example:
+        >>> type(open_journal(None, "60s")).__name__
+        'Journal'
+    """
+    budget = Budget.parse(every)
+    if budget is None or budget.unit == "epochs":
+        raise ValueError(
+            'checkpoint_every must be a time or a number of steps, such as "60s" or "500 steps",'
+            f" got {shown(every)}."
+        )
+    return Journal() if run_dir is None else RunFolder(os.fspath(run_dir), budget)
+
+
+def _locked(path: Path) -> int:
+    r"""Return the open lock of a folder; the system lets go of it when the process ends."""
+    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 200, 0).decode(errors="replace").strip()
+        os.close(lock)
+        raise BlockingIOError(
+            f"Another fit writes in {path}: {owner}. Wait for it to end, or choose another folder."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+    return lock
+
+
+def _refuse_strange(path: Path) -> None:
+    if not path.exists():
+        return
+    names = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
+    if names and not names & {_LOCK, _MANIFEST}:
+        raise FileExistsError(f"{path} holds something else than a fit. Choose another run_dir.")
+
+
+def _refuse_finished(path: Path) -> None:
+    if (path / _MANIFEST).exists() and not read_bundle(path).get("interrupted", False):
+        raise DataError(
+            f"{path} holds a finished fit; fromnoise.load reads it. Choose another run_dir for"
+            " a new one."
+        )
+
+
+def _checkpoints(path: Path) -> list[Path]:
+    r"""Return the folders of checkpoints, in the order of their steps."""
+    found = [child for child in path.iterdir() if _NAME.fullmatch(child.name)]
+    return sorted(found, key=lambda child: int(child.name.partition("-")[2]))
+
+
+def _read(folder: Path) -> Tree:
+    tree = read_bundle(folder)
+    if tree.keys() != _KEYS:
+        raise ArtifactError(f"{folder} is no checkpoint of this version of fromnoise.")
+    return tree
+
+
+def _remove(folder: Path) -> None:
+    # The manifest first: without one, what a crash leaves here is no checkpoint.
+    with contextlib.suppress(OSError):
+        (folder / _MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def _machine() -> str:
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, torch {torch.__version__}, {threads} thread(s)"
+
+
+def _line(record: dict[str, Any]) -> str:
+    finite = {k: v if v is None or math.isfinite(v) else None for k, v in record.items()}
+    return json.dumps(finite) + "\n"
+
+
+def _exact(record: dict[str, Any]) -> dict[str, Any]:
+    r"""Return a record as strict JSON; what is not finite is told by its name."""
+    return {k: v if v is None or math.isfinite(v) else repr(float(v)) for k, v in record.items()}
+
+
+def _read_exact(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: float(v) if isinstance(v, str) else v for k, v in record.items()}

@@ -1,0 +1,144 @@
+r"""``compare`` and ``evaluate``: thin, with a verdict for people and JSON for programs."""
+
+import json
+import re
+import signal
+
+import numpy as np
+import pytest
+
+import fromnoise as fn
+from fromnoise.cli import main
+from fromnoise.comparison import processes, run, worker
+
+
+def test_compare_declares_no_default_of_its_own(monkeypatch):
+    calls = []
+
+    def compare(source, **given):
+        calls.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fn, "compare", compare, raising=False)
+    main(["compare", "moons", "--out", "r"])
+    given = ["--families", "gmm,flow", "--budget", "9s", "--seeds", "2", "-n", "50", "--force"]
+    main(["compare", "moons", "--out", "r", *given])
+    assert calls[0] == {"out": "r", "overwrite": False}
+    assert calls[1] == {
+        "out": "r", "overwrite": True, "families": ["gmm", "flow"], "budget": "9s", "seeds": 2,
+        "n_samples": 50,
+    }  # fmt: skip
+
+
+def test_compare_prints_the_verdict_or_the_report(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "run_worker", lambda folder, job: worker.main(str(folder)))
+    words = ["compare", str(home / "mixed.csv"), "--families", "gmm", "--budget", "3 steps"]
+    words += ["-n", "60", "--label", "kind", "--out", str(tmp_path / "r")]
+    assert main([*words, "--test-fraction", "0.3"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("gmm has the best c2st") and out.endswith("r/index.html\n")
+    assert "1 fit of gmm: budget 3 steps." in err
+    assert main([*words, "--test-fraction", "0.3"]) == 73
+    capsys.readouterr()
+    assert main([*words, "--test-fraction", "0.3", "--force", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((tmp_path / "r" / "report.json").read_text())
+
+
+def test_compare_says_70_when_no_family_is_sound(home, tmp_path, monkeypatch):
+    def fails(folder, job):
+        text = json.dumps({"status": "failed", "reason": "it broke"})
+        (folder / "result.json").write_text(text)
+
+    monkeypatch.setattr(run, "run_worker", fails)
+    words = ["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r"), "-n", "40"]
+    assert main(words) == 70
+    assert json.loads((tmp_path / "r" / "report.json").read_text())["verdict"]["best"] is None
+
+
+def test_compare_keeps_the_old_report_when_the_source_is_wrong(tmp_path, monkeypatch):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "report.json").write_text("old")
+    assert main(["compare", "nothing.csv", "--out", str(tmp_path / "r"), "--force"]) == 65
+    assert (tmp_path / "r" / "report.json").read_text() == "old"
+
+
+def test_an_interrupted_comparison_leaves_nothing(home, tmp_path, monkeypatch):
+    def interrupted(folder, job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "run_worker", interrupted)
+    assert main(["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r")]) == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_are_ended_with_their_parent(home, tmp_path, monkeypatch):
+    def interrupted(process, folder, budget):
+        processes_seen.append(process)
+        raise KeyboardInterrupt
+
+    processes_seen = []
+    monkeypatch.setattr(processes, "_awaited", interrupted)
+    assert main(["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r")]) == 130
+    assert processes_seen[0].returncode == -signal.SIGKILL
+
+
+# --- evaluate ---------------------------------------------------------------------------------
+
+
+def evaluated(words, capsys):
+    assert main(["evaluate", *map(str, words), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_evaluate_is_what_the_metrics_say_of_standardised_columns(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    real, fake, train = (rng.normal(shift, 2, (120, 3)) for shift in (0, 1, 0))
+    for name, X in {"real": real, "fake": fake, "train": train}.items():
+        np.save(tmp_path / f"{name}.npy", X)
+    paths = tmp_path / "real.npy", tmp_path / "fake.npy"
+    told = evaluated(paths, capsys)
+    assert told["kind"] == "vectors" and told["rows"] == {"real": 120, "fake": 120}
+    a, b = ((X - real.mean(0)) / real.std(0) for X in (real, fake))
+    for name in ("energy_distance", "coverage", "sliced_wasserstein", "c2st", "density"):
+        expected = getattr(fn.metrics, name)(a, b)
+        assert told["metrics"][name]["value"] == pytest.approx(expected.value), name
+        assert told["metrics"][name]["low"] == pytest.approx(expected.low), name
+    assert "copying" not in told["metrics"]
+    told = evaluated([*paths, "--train", tmp_path / "train.npy"], capsys)
+    assert told["rows"]["train"] == 120
+    a, b, c = ((X - train.mean(0)) / train.std(0) for X in (real, fake, train))
+    assert told["metrics"]["copying"]["value"] == pytest.approx(fn.metrics.copying(c, a, b).value)
+    copies = evaluated([paths[0], tmp_path / "train.npy", "--train", tmp_path / "train.npy"],
+                       capsys)  # fmt: skip
+    assert copies["metrics"]["copying"]["value"] == pytest.approx(1.0)
+
+
+def test_evaluate_a_table_with_a_target(home, capsys):
+    told = evaluated([home / "mixed.csv", home / "mixed.csv", "--target", "kind"], capsys)
+    assert told["kind"] == "table" and told["target"] == "kind"
+    assert told["metrics"]["column_shapes"]["value"] == 1.0
+    assert {"pair_trends", "train_on_synthetic", "c2st"} <= told["metrics"].keys()
+
+
+def test_evaluate_images_and_vectors_out_of_a_csv(home, tmp_path, capsys):
+    assert {"mmd_pca", "c2st_pca"} <= evaluated([home / "imgs", home / "imgs"],
+                                                capsys)["metrics"].keys()  # fmt: skip
+    out = tmp_path / "x.csv"
+    draw = ["sample", str(home / "vectors"), "-n", "100", "--random-state", "1"]
+    assert main([*draw, "--out", str(out)]) == 0
+    assert main([*draw, "--out", str(tmp_path / "x.npy")]) == 0
+    one, other = (evaluated([home / "v.npy", tmp_path / n], capsys) for n in ("x.csv", "x.npy"))
+    for metric, result in one["metrics"].items():
+        assert result == pytest.approx(other["metrics"][metric]), metric
+    assert main(["evaluate", str(home / "v.npy"), str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[0] == "metric" and "95 % interval" in lines[0]
+    value = other["metrics"]["c2st"]["value"]
+    assert any(re.match(rf"c2st +{value:.4g} .* 0\.5$", line) for line in lines)
+
+
+def test_evaluate_says_when_sizes_differ(home, tmp_path, capsys):
+    np.save(tmp_path / "few.npy", np.load(home / "v.npy")[:40])
+    assert main(["evaluate", str(home / "v.npy"), str(tmp_path / "few.npy")]) == 0
+    assert "100 rows" in capsys.readouterr().err
