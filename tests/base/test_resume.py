@@ -147,8 +147,11 @@ def test_a_flow_as_prior_goes_on_from_where_it_was(tmp_path, whole, at):
     assert end(tmp_path) == whole("latent-flow")
 
 
-@pytest.mark.parametrize(("name", "n"), [("gmm", 1), ("gmm", 7), ("gmm", 23), ("gmm", 15),
-                                         ("autoencoder-gmm", 29), ("autoencoder-gmm", 33)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [("gmm", 1), ("gmm", 7), ("gmm", 15), ("gmm", 23), ("autoencoder-gmm", 29),
+     ("autoencoder-gmm", 33)],
+)  # fmt: skip
 def test_a_mixture_goes_on_within_a_start(tmp_path, monkeypatch, whole, name, n):
     record, left = RunFolder.record, [n]
 

@@ -1,4 +1,4 @@
-r"""States on the way from noise to data: where they begin, where they end, and what lies between."""
+r"""States on the way from noise to data: where they begin and end, and what lies between."""
 
 import numpy as np
 import pytest

@@ -146,10 +146,11 @@ def test_flags_take_what_the_argument_takes(home, tmp_path, capsys, words, argum
 def test_fit_tells_what_info_tells(home, tmp_path, capsys):
     out = str(tmp_path / "run")
     words = ["fit", "gmm", str(home / "mixed.csv"), "--out", out, "--label", "kind"]
-    assert main([*words, "--n-components", "1", *STEPS, "--json"]) == 0
+    assert main([*words, "--n-components", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert main(["info", out, "--json"]) == 0
     assert told == json.loads(capsys.readouterr().out)
+    assert told["changed"] == {"n_components": 1}  # not verbose, which is of the call
     assert told["rows"] == 200 and told["path"] == out and told["score_kind"] == "exact"
     assert told["label"] == {"column": "kind", "classes": ["no", "yes"], "width": None}
     columns = {column["name"]: column for column in told["columns"]}

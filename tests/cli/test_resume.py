@@ -44,7 +44,9 @@ def history(out):
     ("number", "code", "steps"),
     [(signal.SIGTERM, 143, {10, 17}), (signal.SIGKILL, -9, {10})],
 )
-def test_a_fit_that_was_ended_is_continued_to_the_same_model(tmp_path, capsys, number, code, steps):
+def test_a_fit_that_was_ended_is_continued_to_the_same_model(
+    tmp_path, capsys, number, code, steps
+):
     done = stopped(number, tmp_path / "run")
     assert done.returncode == code and "Traceback" not in done.stderr
     assert {int(path.name[5:]) for path in (tmp_path / "run").glob("step-*")} == steps

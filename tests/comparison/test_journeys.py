@@ -86,7 +86,11 @@ def test_without_a_plane_or_codes_or_decoder_there_is_no_map(model):
 
 
 def test_codes_that_are_not_normal_have_no_map():
-    for name, value in (("prior", "vamp"), ("prior", fn.FlowMatching()), ("family", "autoencoder")):
+    for name, value in (
+        ("prior", "vamp"),
+        ("prior", fn.FlowMatching()),
+        ("family", "autoencoder"),
+    ):
         model = Known()
         setattr(model, name, value)
         assert journey_of(model, SPLIT, 0.0) is None
@@ -126,6 +130,7 @@ def test_what_costs_too_much_is_not_shown(flow, monkeypatch):
     assert journey_of(flow, SPLIT, 10.1 / 256) is None
     found = journey_of(flow, SPLIT, 9.9 / 256)
     assert found.paths is not None and found.mapped is None
+    assert journey_of(flow, SPLIT, 1 / 1024).mapped is None  # 1,008 points: 32 seconds, not one
     assert journey_of(flow, SPLIT, None) is None
     monkeypatch.setattr(journeys, "trajectory", lambda *_, **__: 1 / 0)
     assert journey_of(flow, SPLIT, 1e-6).paths is None  # the map is shown all the same

@@ -216,6 +216,17 @@ def test_real_rows_have_the_numbers_of_a_perfect_model(n_samples):
         assert gap < 4 * perfect.std() + 0.02, (name, real[name], perfect)
 
 
+def test_numbers_of_real_rows_fall_with_the_size_of_the_set_they_stand_for():
+    X = RNG.normal(size=(140, 3))
+    measure = Measure("vectors", Split(X[:60], None, X[60:], None), None, 0)
+    small, large = measure.real(80), measure.real(800)
+    share = (1 / 80 + 1 / 800) / (1 / 80 + 1 / 80)
+    for name, power in (("sliced_wasserstein", 0.5), ("frechet_distance", 1)):
+        assert large[name].value == pytest.approx(share**power * small[name].value)
+        assert large[name].high == pytest.approx(share**power * small[name].high)
+    assert large["energy_distance"] == small["energy_distance"]
+
+
 def test_real_columns_have_the_numbers_of_a_perfect_model():
     frame = frames(1000)
     measure = Measure("table", Split(frame[:700], None, frame[700:], None), None, 0, target="kind")

@@ -315,9 +315,7 @@ def headings(page_path):
     text = page_path.read_text(encoding="utf-8")
     section = text[text.index('id="numbers"') : text.index('id="samples"')]
     tables = re.findall(r"<h3 id=[^>]*>([^<]*)</h3>(.*?)</thead>", section, re.DOTALL)
-    return {
-        title: re.findall(r'<th scope="col">([^<]*)<', body)[1:] for title, body in tables
-    }
+    return {title: re.findall(r'<th scope="col">([^<]*)<', body)[1:] for title, body in tables}
 
 
 # ---- the page as a whole ----------------------------------------------------------------------
@@ -880,7 +878,8 @@ MEASURE = """<!doctype html><body><iframe src="index.html" width="{width}" heigh
   const boxes = [...inside.querySelectorAll("#numbers .scroll")];
   const hidden = Math.max(...boxes.map(box => box.scrollWidth - box.clientWidth));
   const overflow = inside.documentElement.scrollWidth - inside.documentElement.clientWidth;
-  document.body.textContent = JSON.stringify({{loaded, within, pictures, names, hidden, overflow}});
+  const seen = {{loaded, within, pictures, names, hidden, overflow}};
+  document.body.textContent = JSON.stringify(seen);
 }}</script>"""
 
 

@@ -116,15 +116,18 @@ def test_a_row_alone_scores_and_codes_as_in_a_batch(family: str, case: str) -> N
         assert equal(model.encode(X, y)[17:18], model.encode(take(X, one), label))
 
 
+@pytest.mark.parametrize("case", ["vectors", "vectors-torch", "table-classes", "images-colour"])
 def test_imputing_leaves_what_is_seen_and_repeats(
     family: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fromnoise.base.transport.IMPUTE_STEPS", 4)
-    model, few = fitted(family, case), np.arange(6)
+    for name, few in (("IMPUTE_STEPS", 4), ("PARTICLES", 2), ("IMAGE_PARTICLES", 2)):
+        monkeypatch.setattr(f"fromnoise.base.transport.{name}", few)
+    monkeypatch.setattr("fromnoise.base.latent_imputing.TURNS", 2)
+    model, some = fitted(family, case), np.arange(6)
     if not hasattr(model, "impute"):
         pytest.skip("no impute")
-    X, y = take(CASES[case].X, few), CASES[case].y
-    y = None if y is None else take(y, few)
+    X, y = take(CASES[case].X, some), CASES[case].y
+    y = None if y is None else take(y, some)
     mask = np.random.default_rng(5).random(np.shape(X)) < 0.4
     given = copy.deepcopy(X)
     filled = model.impute(X, y, mask=mask, random_state=0)

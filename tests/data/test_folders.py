@@ -248,6 +248,17 @@ def test_d4_a_transparent_palette_keeps_no_hidden_colour(tmp_path):
     assert X[0, 0, 0].tolist() == [255, 255, 255] and X[0, 0, 9].tolist() == [0, 0, 255]
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_d5_exif_orientation_is_applied_in_every_format(tmp_path, name):
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).repeat(32).reshape(64, 32).T * 4)
+    tag = Image.Exif()
+    tag[0x0112] = 3  # upside down
+    image.convert("RGB").save(tmp_path / name, exif=tag, quality=100)
+    X = load(tmp_path).X.astype(int)
+    assert X.shape == (1, 32, 64, 3)
+    assert np.abs(X[0, ..., 0] - np.rot90(np.asarray(image), 2)).max() < 12
+
+
 def test_d5_exif_orientation_is_applied(tmp_path):
     image = picture(size=(64, 32))
     tag = Image.Exif()

@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 import zipfile
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 from fromnoise.data import (
     Data,
+    fit_encoding,
     load,
     sources,
 )
@@ -135,6 +137,24 @@ def test_parquet(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match="no sound Parquet"):
         load(tmp_path / "bad.parquet")
+
+
+def test_what_pandas_destroys_in_parquet_survives(tmp_path):
+    polars = pytest.importorskip("polars")
+    days = [date(2023, 10, 27), None, date(2024, 2, 29)]
+    frame = polars.DataFrame(
+        {"day": days, "n": [2**53 + 1, None, 7], "b": [True, None, False], "i": [1, 2, 3]}
+    ).with_columns(polars.col("i").cast(polars.Int8), c=polars.Series(["x", "y", "x"]).cast(
+        polars.Categorical))  # fmt: skip
+    frame.write_parquet(tmp_path / "t.parquet")
+    X = load(tmp_path / "t.parquet").X
+    assert X["n"].tolist() == [2**53 + 1, pd.NA, 7] and str(X["n"].dtype) == "Int64"
+    assert X["b"].tolist() == [True, pd.NA, False]
+    assert X["day"].dtype.kind == "M" and X["day"][0] == pd.Timestamp("2023-10-27")
+    assert X["i"].dtype == np.int8 and X["c"].dtype == "category"
+    encoding = fit_encoding(X)
+    again = encoding.decode(encoding.encode(encoding.check(X)))
+    pd.testing.assert_frame_equal(again, X)
 
 
 # ------------------------------------------------------------------ MNIST's format

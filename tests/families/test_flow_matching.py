@@ -154,17 +154,19 @@ def test_the_coupling_is_the_assignment_of_least_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("X", "y", "coupled"),
+    ("X", "y", "from_rows", "coupled"),
     [
-        (np.ones((40, 2)), None, True),
-        (np.ones((40, 101)), None, False),
-        (np.ones((40, 2)), np.arange(40) % 2, False),
-        (np.ones((40, 5, 5)), None, False),
+        (np.ones((40, 2)), None, True, True),
+        (np.ones((40, 2)), None, False, False),
+        (np.ones((40, 101)), None, True, False),
+        (np.ones((40, 2)), np.arange(40) % 2, True, False),
+        (np.ones((40, 5, 5)), None, True, False),
     ],
 )
-def test_the_automatic_coupling(X: np.ndarray, y: Any, coupled: bool) -> None:
+def test_the_automatic_coupling(X: np.ndarray, y: Any, from_rows: bool, coupled: bool) -> None:
     X = X + np.random.default_rng(0).normal(size=X.shape)
-    assert small(budget="1 steps").fit(X, y)._coupled() is coupled
+    model = small(budget="1 steps", source=X if from_rows else None).fit(X, y)
+    assert model._coupled() is coupled
 
 
 def test_the_coupling_does_not_tie_the_noise_to_a_number() -> None:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 import fromnoise as fn
+from fromnoise.base import field
 from fromnoise.metrics import energy_distance
 from fromnoise.transport.paths import LINEAR, bridge, detour
 
@@ -56,6 +57,15 @@ def test_a_silent_network_is_the_map_between_independent_gaussians(arguments: An
     drawn = model.sample(4000, random_state=0)
     assert np.abs((drawn.mean(0) - HIGH.mean(0)) / HIGH.std(0)).max() < 0.06
     np.testing.assert_allclose(drawn.std(0), HIGH.std(0), rtol=0.05)
+
+
+def test_images_are_mapped_pixel_by_pixel() -> None:
+    low = RNG.normal([[3.0, 1.0], [2.0, 5.0]], 0.5, (800, 2, 2))
+    high = RNG.normal([[8.0, 2.0], [4.0, 4.0]], 1.0, (800, 2, 2))
+    high[:2] = low.min() - 1, high.max() + 1  # the range of the pixels holds both
+    there = silent(high, low).transport(low[:100])
+    exact = high.mean(0) + high.std(0) / low.std(0) * (low[:100] - low.mean(0))
+    assert np.abs(there - exact).max() < 0.3
 
 
 def test_codes_are_places_of_the_source_in_units_of_the_data() -> None:
@@ -145,7 +155,10 @@ def pixels(n: int, seed: int) -> np.ndarray:
     ],
     ids=["array", "torch", "list", "table", "images", "named images"],
 )
-def test_every_container_is_a_source_and_is_saved(X: Any, source: Any, tmp_path: Any) -> None:
+def test_every_container_is_a_source_and_is_saved(
+    X: Any, source: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field, "EXACT_STEPS", 4)
     model = clone(small(source=source)).fit(X)
     loaded = fn.load(model.save(tmp_path / "run"))
     rows = np.asarray(source) if isinstance(source, list) else source

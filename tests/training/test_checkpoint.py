@@ -279,7 +279,7 @@ def test_a_kill_at_every_step_of_a_save_leaves_this_checkpoint_or_the_one_before
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout.lower())
     assert len(found) > 20  # a save has many steps, and each was tried
-    for (before, *_), (step, whole, torn, left) in zip([[3]] + found, found, strict=False):
+    for (before, *_), (step, whole, torn, left) in zip([[3], *found], found, strict=False):
         assert whole and step in (before, before + 1) and torn <= 1 and left == 0
     assert found[-1][0] > 4
 
@@ -498,6 +498,17 @@ def test_two_fits_of_one_process_are_two_writers(tmp_path):
     ):
         pass
     assert found(tmp_path) == 0
+
+
+def test_a_fit_that_fails_before_its_first_checkpoint_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "run", EVERY) as journal:
+        journal.record({"step": 1, "loss": 1.0})
+        raise ZeroDivisionError
+    assert not (tmp_path / "run").exists()
+    run(tmp_path / "run", 1)
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "run", EVERY):
+        raise ZeroDivisionError
+    assert found(tmp_path / "run") == 1
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path):

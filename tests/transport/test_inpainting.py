@@ -140,6 +140,22 @@ def test_few_particles_are_mended_by_langevin() -> None:
     assert (drawn.std(0) / std - 1).abs().max() < 0.1
 
 
+def test_every_step_but_the_last_is_corrected() -> None:
+    calls: list[int] = []
+
+    def counted(x: Tensor, t: Tensor) -> Tensor:
+        calls.append(len(x))
+        return TWO.field(LINEAR)(x, t)
+
+    x, known = torch.ones(3, 2), torch.tensor([[True, False]]).expand(3, -1)
+    inpaint(
+        counted, x, known, inpainting_times(LINEAR, 10), path=LINEAR, particles=4,
+        normal=lambda *shape: torch.ones(3, *shape),
+        uniform=lambda *shape: torch.full((3, *shape), 0.5),
+    )  # fmt: skip
+    assert calls == [12] * 19
+
+
 def test_a_path_may_begin_late_and_end_with_noise() -> None:
     truth, seen = correlated(6, 3), vector(1.0, -1.0, 0.5)
     mean, std = truth.moments_given(seen)

@@ -70,6 +70,8 @@ def message_of(error: BaseException) -> str:
         # NumPy says how much was wanted; PyTorch says so among much else.
         wanted = f" ({error})" if isinstance(error, MemoryError) and str(error) else ""
         return f"Out of memory{wanted}. Try fewer rows, a smaller --batch-size or --network small."
+    if exit_code(error) == DISK_FULL:
+        return f"The disk is full, or failed: {error}"
     return "Interrupted." if isinstance(error, KeyboardInterrupt) else str(error)
 
 

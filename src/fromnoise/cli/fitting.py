@@ -76,7 +76,7 @@ def family_app(name: str) -> App:
         _check_run(Path(out), resume, force)
         code = _fit(model, source, force, how)
         if as_json:
-            print_json(facts_of(model, out))
+            print_json(facts_of(model.set_params(run_dir=None), out))
         return code
 
     own = [p for p in inspect.signature(run).parameters.values() if p.kind is not p.VAR_KEYWORD]

@@ -89,7 +89,7 @@ def _mesh(noise: Array, mapped: Array, real: Array, names: list[str]) -> Picture
             reach = 1.08 * np.abs(noise).max()
             left.set_aspect("equal")
             _frame(left, np.full(2, -reach), np.full(2, reach), ["z[0]", "z[1]"], margin=0.0)
-        right.scatter(*real[:400].T, s=4, c=REAL, alpha=0.4, linewidths=0, rasterized=True)
+        _dots(right, real[:400], REAL, size=4, alpha=0.4, order=1)
         _frame(right, low, high, names)
 
     if not flat:
@@ -111,8 +111,11 @@ def _lines(axes: Axes, lines: Array, colour: str, width: float, alpha: float) ->
     )
 
 
-def _dots(axes: Axes, points: Array, colour: str) -> None:
-    axes.scatter(*points.T, s=7, c=colour, alpha=0.8, linewidths=0, rasterized=True, zorder=3)
+def _dots(
+    axes: Axes, points: Array, colour: str, size: float = 7, alpha: float = 0.8, order: float = 3
+) -> None:
+    x, y = points.T
+    axes.scatter(x, y, size, colour, alpha=alpha, linewidths=0, rasterized=True, zorder=order)
 
 
 def _frame(axes: Axes, low: Array, high: Array, names: list[str], margin: float = 0.08) -> None:

@@ -230,12 +230,9 @@ class Measure:
 
     def _taught(self, fake: Any) -> Result:
         r"""Return what a table teaches about the target column of the held-out rows."""
-        tables = [data.take(X, _evenly(data.n_rows(X), _TAUGHT_ROWS)) for X in (fake, self._held)]
-        return train_on_synthetic(*tables, str(self.target))
-
-    @property
-    def _held(self) -> Any:
-        return self.test.table
+        held = self.test.table
+        fake, test = (data.take(X, _evenly(data.n_rows(X), _TAUGHT_ROWS)) for X in (fake, held))
+        return train_on_synthetic(fake, test, str(self.target))
 
     def real(self, n_samples: int) -> dict[str, Result]:
         r"""Return the metrics of real rows: one half of the held-out rows against the other.

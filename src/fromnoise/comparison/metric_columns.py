@@ -18,6 +18,7 @@ from fromnoise.comparison.verdict import SILENT
 from fromnoise.comparison.wording import amount, is_finite, power
 
 Row = dict[str, Any]
+Group = tuple[str, "list[MetricColumn]"]
 
 METRICS = {
     "energy_distance": "Squared distance of two samples; 0 when the distributions agree. "
@@ -37,8 +38,8 @@ METRICS = {
     "good as the mean row.",
     "column_shapes": "Agreement of single columns, from 0 to 1.",
     "pair_trends": "Agreement of pairs of columns, from 0 to 1.",
-    "train_on_synthetic": "How well trees that learnt from drawn rows predict the target column of "
-    "real ones: area under the ROC curve for classes, R² for numbers. Real training rows show "
+    "train_on_synthetic": "How well trees that learnt from drawn rows predict the target column "
+    "of real ones: area under the ROC curve for classes, R² for numbers. Real training rows show "
     "what can be reached.",
     "coverage": "Share of real rows that have a drawn row among their nearest neighbours.",
     "density": "How densely drawn rows lie among real ones; 1 is ideal, more is too near the "
@@ -160,7 +161,9 @@ def metric_column(name: str, rows: list[Row]) -> MetricColumn:
     return MetricColumn(name, better, target, exponent, _limits([*own, *real], mark), best, mark)
 
 
-def grouped(columns: list[MetricColumn], first: str | None) -> list[tuple[str, list[MetricColumn]]]:
+def grouped(
+    columns: list[MetricColumn], first: str | None
+) -> list[tuple[str, list[MetricColumn]]]:
     r"""Return columns by what they answer, each group in its order.
 
     Args:
@@ -182,11 +185,11 @@ def grouped(columns: list[MetricColumn], first: str | None) -> list[tuple[str, l
     for column in sorted(columns, key=lambda c: (c.name != first, order.index(_known(c.name)))):
         title = quality if column.name == first else home.get(_known(column.name), quality)
         found[title].append(column)
-    (title, opening), *others = [(title, some) for title, some in found.items() if some] or [("", [])]
-    return [(title, opening), *_joined(others)] if opening else []
+    groups = [(title, some) for title, some in found.items() if some]
+    return [*groups[:1], *_joined(groups[1:])]
 
 
-def _joined(groups: list[tuple[str, list[MetricColumn]]]) -> list[tuple[str, list[MetricColumn]]]:
+def _joined(groups: list[Group]) -> list[Group]:
     r"""Return the groups as one, if it fits on a page."""
     columns = [column for _, some in groups for column in some]
     if not columns or len(columns) > WIDEST:

@@ -32,10 +32,16 @@ from fromnoise.comparison.assemble import Assembly, protocol
 from fromnoise.comparison.extractors import Features, check_features
 from fromnoise.comparison.jobs import Job, Split, job_folder, write_split, written_arguments
 from fromnoise.comparison.processes import run_worker
+from fromnoise.comparison.requests import (
+    REFERENCES,
+    auto,
+    check_arguments,
+    check_out,
+    chosen_models,
+)
 from fromnoise.comparison.verdict import SILENT
 from fromnoise.comparison.worker import run_job
 from fromnoise.data import Condition
-from fromnoise.data.sinks import check_writable
 from fromnoise.errors import DataError, did_you_mean, shown
 from fromnoise.training import Budget, entropy, numpy_rng
 
@@ -44,14 +50,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fromnoise")
 
-AUTO = ("gmm", "autoencoder", "vae", "gan", "latent-flow", "flow", "diffusion")
-FOR_IMAGES = ("latent-flow",)  # what "auto" leaves out for other kinds of data
-REFERENCES = ("real", "gaussian", "copier")
 MOST_SAMPLES = {"vectors": 10_000, "table": 10_000, "images": 2_000}
 FEWEST_SAMPLES = 1_000
 MOST_TEST = 10_000
 FEWEST_MEASURED = 12  # rows of the smallest set that every metric can work with
-_LONGEST_NAME = 80
 _NOT_TOLD = ("random_state", "budget")
 _SPLIT = 40  # what a random stream is for
 
@@ -168,19 +170,19 @@ def compare(
         >>> result.best, (result.path / "index.html").exists()
         ('gmm', True)
     """
-    _check_arguments(budget, seeds, test_fraction)
+    check_arguments(budget, seeds, test_fraction)
     if not callable(features):
         check_features(features, "images")  # of another kind is known when the data are read
     if y is not None and label is not None:
         raise ValueError("y and label both say what the labels are; pass one of them.")
-    chosen = None if isinstance(families, str) and families == "auto" else _models(families)
+    chosen = None if isinstance(families, str) and families == "auto" else chosen_models(families)
     if out is not None:
-        _check_out(Path(out), overwrite)
+        check_out(Path(out), overwrite)
     loaded = data.load(source, label=label, image_size=image_size, encoding=encoding)
     plan = _Plan(
         loaded,
         y if y is not None else loaded.y if label is not None else None,
-        _models(_auto(loaded.kind)) if chosen is None else chosen,
+        chosen_models(auto(loaded.kind)) if chosen is None else chosen,
         budget,
         seeds,
         test_fraction,
@@ -204,71 +206,6 @@ def compare(
     if out is None:
         weakref.finalize(result, shutil.rmtree, path, ignore_errors=True)
     return result
-
-
-def _check_arguments(budget: str, seeds: int, test_fraction: float) -> None:
-    Budget.parse(budget)
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction}.")
-    if not isinstance(seeds, int) or seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {shown(seeds)}.")
-
-
-def _auto(kind: str) -> list[str]:
-    return [name for name in AUTO if kind == "images" or name not in FOR_IMAGES]
-
-
-def _models(
-    wanted: str | Sequence[str] | Mapping[str, GenerativeModel],
-) -> dict[str, str | GenerativeModel]:
-    if isinstance(wanted, Mapping):
-        chosen: dict[str, str | GenerativeModel] = dict(wanted)
-    elif isinstance(wanted, str):
-        chosen = {wanted: wanted}
-    else:
-        names = list(wanted) if isinstance(wanted, Sequence) else [wanted]
-        chosen = {name: name for name in names}
-    for name, model in chosen.items():
-        _check_family(name, model)
-    taken = sorted(set(chosen) & set(REFERENCES))
-    if not chosen or taken:
-        raise ValueError(
-            f"These names are kept for the reference rows: {taken}."
-            if taken
-            else "families names no family."
-        )
-    return chosen
-
-
-def _check_family(name: Any, model: Any) -> None:
-    if isinstance(name, GenerativeModel):
-        raise ValueError(
-            "families must be names, or a mapping from names of yours to estimators, such as"
-            f' {{"mine": {type(name).__name__}(…)}}; a list cannot hold estimators.'
-        )
-    if isinstance(model, str):
-        if model not in registry.PRESETS:
-            hint = did_you_mean(model, registry.PRESETS)
-            raise ValueError(f"There is no family {shown(model)}.{hint}")
-    elif not isinstance(model, GenerativeModel):
-        raise ValueError(
-            "families must be names, or a mapping from names of yours to estimators such as"
-            f" GaussianMixture(); got {shown(model)}."
-        )
-    if not isinstance(name, str) or not 0 < len(name.encode(errors="replace")) <= _LONGEST_NAME:
-        raise ValueError(
-            f"families: {shown(name)} cannot name a row; use up to {_LONGEST_NAME} characters."
-        )
-
-
-def _check_out(path: Path, overwrite: bool) -> None:
-    r"""Refuse a folder that cannot be written, before anything is read or computed."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not overwrite:
-            raise FileExistsError(f"{path} exists. Choose another folder, or overwrite it.")
-        if not any((path / mark).exists() for mark in ("report.json", "split/manifest.json")):
-            raise FileExistsError(f"{path} exists and holds no report; it is not overwritten.")
-    check_writable(path)
 
 
 def _clear(path: Path) -> None:

@@ -23,6 +23,7 @@ from fromnoise.data.folders import read_folder
 from fromnoise.data.frames import is_frame
 from fromnoise.data.mnist import holds_mnist, read_mnist
 from fromnoise.data.npz_files import read_npz
+from fromnoise.data.parquet_files import read_parquet
 from fromnoise.errors import DataError, did_you_mean, shown
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
@@ -176,16 +177,7 @@ def _read_arrays(path: Path, encoding: str) -> Data:
 
 def _read_parquet(path: Path, encoding: str) -> Data:
     del encoding
-    import pandas as pd
-
-    try:
-        X = pd.read_parquet(path)
-    except ImportError as error:
-        message = "Reading Parquet takes pyarrow: pip install 'fromnoise[table]'."
-        raise DataError(message) from error
-    except (ValueError, OSError) as error:
-        raise DataError(f"{_name(path)} is no sound Parquet file: {error}") from error
-    return Data(X, kind="table", name=path.stem)
+    return Data(read_parquet(path), kind="table", name=path.stem)
 
 
 def _toy(name: str) -> Data:

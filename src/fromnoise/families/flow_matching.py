@@ -43,6 +43,7 @@ from fromnoise.networks import Moments
 from fromnoise.persistence import Tree
 from fromnoise.training import Batch, Objective, torch_rng
 from fromnoise.transport.couplings import optimal_transport
+from fromnoise.transport.densities import load_forward_mode
 from fromnoise.transport.paths import VP_COSINE, Path, bridge, detour, gaussian_flow, linear
 from fromnoise.transport.solvers import MeanStep, Method
 from fromnoise.transport.times import TIME_SAMPLERS
@@ -62,8 +63,8 @@ class FlowMatching(TransportModel):
         objective: ``"velocity"``, or ``"mean-flow"`` for one to four steps of ``solver="mean"``;
             vectors and tables only, and a step of the fit takes two to three times as long.
         coupling: ``"independent"``; ``"optimal-transport"``, with y within classes, or near a
-            row's numbers; or ``"auto"``: optimal transport for unconditional vectors and tables
-            of at most 100 columns, independent otherwise.
+            row's numbers; or ``"auto"``: optimal transport from a source to unconditional vectors
+            and tables of at most 100 columns, independent otherwise.
         time_sampling: How the times of the loss are drawn: ``"uniform"``; ``"logit-normal"``
             with more weight on the middle of the path; or ``"log-normal"``, beyond the middle.
         path: ``"linear"``, or ``"vp-cosine"``, which keeps the variance.
@@ -118,7 +119,7 @@ class FlowMatching(TransportModel):
         if self.n_times == 1:
             u, spread, x = gaussian_flow(self.route, x, t, **self._start_law())
             return u + spread * self._ask(x, t, y)
-        t, s = t.unbind(1) if t.ndim == 2 else (t, t)
+        t, s = (t[:, 0], t[:, 1]) if t.ndim == 2 else (t, t)
         u, spread, x = gaussian_flow(self.route, x, t, until=s, **self._start_law())
         return u + spread * self._ask(x, torch.stack([t, s - t], 1), y)
 
@@ -131,8 +132,10 @@ class FlowMatching(TransportModel):
         r"""Return the one objective, E ‖v(x_t, t) − (x_1 − x_0)‖²."""
         if self.objective == "mean-flow" and self.encoding_.kind == "images":
             raise DataError('objective="mean-flow" is for vectors and tables, not for images.')
-        loss = self.mean_loss if self.objective == "mean-flow" else self.loss
-        return [Objective(loss, [*self.networks_.parameters()])]
+        if self.objective == "mean-flow":
+            load_forward_mode()
+            return [Objective(self.mean_loss, [*self.networks_.parameters()])]
+        return [Objective(self.loss, [*self.networks_.parameters()])]
 
     def prepare(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> Batch:
         r"""Standardise each row to x_1, and pair it with noise x_0."""
@@ -163,15 +166,17 @@ class FlowMatching(TransportModel):
         """
         x_0, x_1 = batch
         n, y = len(x_1), self._hidden(y, generator)
-        t, s = torch.rand(2, n, generator=generator, device=x_1.device).sort(0).values
-        s = torch.where(torch.arange(n, device=s.device) % 2 == 0, t, s)
+        one, other = torch.rand(2, n, generator=generator, device=x_1.device).unbind()
+        other = torch.where(torch.arange(n, device=one.device) % 2 == 0, one, other)
+        t, s = torch.minimum(one, other), torch.maximum(one, other)
         x_t, v = bridge(self.route, x_0, x_1, t)
 
         def mean_velocity(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
             return self.velocity(x, torch.stack([t, s], 1), y)
 
         along = (v, torch.ones_like(t), torch.zeros_like(s))
-        u, slope = torch.func.jvp(mean_velocity, (x_t, t, s), along)
+        answer = torch.func.jvp(mean_velocity, (x_t, t, s), along)
+        u, slope = answer[0], answer[1]
         target = (v + (s - t)[:, None] * slope).detach()
         return ((u - target).square().flatten(1).mean(1) + 0.01).log().mean()
 
@@ -204,11 +209,13 @@ class FlowMatching(TransportModel):
             raise ValueError('guidance adds velocities at one time: solver="mean" has none.')
 
     def _coupled(self) -> bool:
-        if self.coupling != "auto":
-            return self.coupling == "optimal-transport"
+        coupling = self.fit_arguments_["coupling"]  # the argument may have changed since
+        if coupling != "auto":
+            return bool(coupling == "optimal-transport")
+        if "source" not in self.networks_ or self.condition_ is not None:
+            return False
         shape = self.encoding_.model_shape
-        few = len(shape) == 1 and shape[0] <= _COUPLED_COLUMNS
-        return few and self.condition_ is None
+        return len(shape) == 1 and shape[0] <= _COUPLED_COLUMNS
 
     def _method(self) -> Method:
         return MeanStep() if self.solver == "mean" else super()._method()
@@ -291,14 +298,11 @@ class FlowMatching(TransportModel):
                 "FlowMatching has no impute with bridge_noise: its velocity does not tell the"
                 " score. FlowMatching without it has it, and so has Diffusion."
             )
-        coupled = given["coupling"] == "optimal-transport"
-        if given["coupling"] == "auto" and hasattr(self, "encoding_"):
-            coupled = self._coupled()
-        if coupled:
+        fitted = hasattr(self, "encoding_")
+        if self._coupled() if fitted else self.coupling == "optimal-transport":
             return (
-                "FlowMatching has no impute with the optimal-transport coupling, which"
-                ' coupling="auto" takes for unconditional rows of at most 100 columns: its noise'
-                " is chosen by the data, so its velocity does not tell the score of noisy data."
+                "FlowMatching has no impute with the optimal-transport coupling: its noise is"
+                " chosen by the data, so its velocity does not tell the score of noisy data."
                 ' FlowMatching(coupling="independent") has it, and so has Diffusion.'
             )
         return None

@@ -270,9 +270,7 @@ class GaussianMixture(GenerativeModel):
         most = max(1, smallest // per)
         return tuple(count for count in _CANDIDATES if count <= most)
 
-    def _try_starts(
-        self, rows: Rows, count: int, limit: Limit, seed: int, search: Search
-    ) -> None:
+    def _try_starts(self, rows: Rows, count: int, limit: Limit, seed: int, search: Search) -> None:
         reg = regularisation(rows, self.reg_covar)
         if self.encoding_.kind == "images" and self.reg_covar:
             reg = reg.clamp_min(_GREY)

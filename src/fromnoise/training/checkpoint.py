@@ -157,8 +157,15 @@ class RunFolder(Journal):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
+        if self._lock is None:
+            return
+        if not (_checkpoints(self.path) or (self.path / _MANIFEST).exists()):
+            # Nothing to go on from: a name that was free before is free again.
+            for name in (_HISTORY, _LOCK):
+                (self.path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other files may lie there
+                self.path.rmdir()
+        os.close(self._lock)
 
     def seed(self, fresh: int) -> int:
         r"""Return the seed of the checkpoint, or ``fresh``, which stands in the next one."""
@@ -388,6 +395,9 @@ def _locked(path: Path) -> int:
         raise BlockingIOError(
             f"Another fit writes in {path}: {owner}. Wait for it to end, or choose another folder."
         ) from None
+    if os.fstat(lock).st_nlink == 0:
+        os.close(lock)
+        raise BlockingIOError(f"Another fit in {path} has just ended. Try again.")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
     return lock

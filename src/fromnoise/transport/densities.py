@@ -11,7 +11,9 @@ one backward pass, whatever the dimension. The probes stay the same along the wa
 that of an unbiased estimate (Grathwohl 2019, section 3.1).
 """
 
-__all__ = ["divergence", "log_densities", "log_density"]
+__all__ = ["divergence", "load_forward_mode", "log_densities", "log_density"]
+
+import warnings
 
 import torch
 from torch import Tensor
@@ -119,3 +121,19 @@ def log_density(
         True
     """
     return log_densities(field, x, times, method, probes).mean(1)
+
+
+def load_forward_mode() -> None:
+    r"""Load torch's forward mode of differentiation, without a warning.
+
+    It is loaded at the first derivative, by way of ``torch.jit``, which warns of its end; nobody
+    who fits a model could do anything about that.
+
+    Example:
+        >>> load_forward_mode()
+        >>> torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))[1]
+        tensor([1.])
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
