@@ -19,11 +19,18 @@ TINY = {
         "prior": families.GaussianMixture(n_components=2, max_iter=5, tol=1.0),
     },
     "diffusion": {"budget": "20 steps", "network": "small", "steps": 3},
-    "vae": {"budget": "20 steps", "network": "small", "latent_dim": 2, "n_importance_score": 7},
+    "vae": {
+        "budget": "20 steps",
+        "network": "small",
+        "latent_dim": 2,
+        "n_importance_train": 1,
+        "n_importance_score": 7,
+    },
+    "iwae": {"n_importance_train": 3},
+    "ddpm": {"steps": 3},
     "gan": {"budget": "20 steps", "network": "small"},
     "flow": {"budget": "20 steps", "network": "small", "steps": 3},
 }
-QUICK = ("steps",)  # what a preset's own choice gives way to
 N = 80
 
 
@@ -80,9 +87,9 @@ CASES = {
 
 
 def make(family: str, **arguments: Any) -> Any:
-    tiny = TINY[families.PRESETS[family][0]]
-    chosen = {k: v for k, v in tiny.items() if k not in families.PRESETS[family][1] or k in QUICK}
-    return families.make(family, **{**chosen, "random_state": 0, **arguments})
+    name, preset = families.PRESETS[family]
+    tiny = {k: v for k, v in TINY[name].items() if k not in preset} | TINY.get(family, {})
+    return families.make(family, **{**tiny, "random_state": 0, **arguments})
 
 
 @lru_cache

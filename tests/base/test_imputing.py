@@ -551,9 +551,7 @@ def test_a_gap_is_known_to_be_no_gap() -> None:
     "model",
     [
         fn.Diffusion(network="small", budget="500 steps", random_state=0),
-        fn.FlowMatching(
-            network="small", budget="500 steps", random_state=0
-        ),
+        fn.FlowMatching(network="small", budget="500 steps", random_state=0),
     ],
 )
 def test_a_trained_field_draws_from_about_the_conditional(model: Any) -> None:

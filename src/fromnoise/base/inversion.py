@@ -54,7 +54,8 @@ def nearest_noise(
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = _RATE * (1 - step / steps)
         optimizer.zero_grad()
-        error(z, x, y).sum().backward()
+        with torch.enable_grad():  # whoever calls may have switched gradients off
+            error(z, x, y).sum().backward()
         optimizer.step()
     with torch.no_grad():
         winner = error(z, x, y).reshape(starts, n).argmin(0)

@@ -55,14 +55,12 @@ PRESETS: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "iwae": ("vae", {"n_importance_train": 50}),
     "ot-cfm": ("flow", {"coupling": "optimal-transport"}),
-    # With the papers' learning rates: a bound of 0.01 on every weight bears no larger one.
     "wgan": (
         "gan",
         {
             "objective": "wasserstein",
             "penalty": "weight-clipping",
             "critic_steps": 5,
-            "learning_rate": 5e-5,
         },
     ),
     "wgan-gp": (
@@ -71,7 +69,6 @@ PRESETS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "objective": "wasserstein",
             "penalty": "gradient-penalty",
             "critic_steps": 5,
-            "learning_rate": 1e-4,
         },
     ),
 }

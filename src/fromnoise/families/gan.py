@@ -30,6 +30,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from scipy.spatial.distance import pdist
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
@@ -45,7 +46,15 @@ from fromnoise.networks import Moments, defaults
 from fromnoise.networks.adversarial import spectrally_normalised
 from fromnoise.networks.augment import augment
 from fromnoise.persistence import Tree
-from fromnoise.training import Batch, Budget, Objective, Settings, numpy_rng, torch_rng
+from fromnoise.training import (
+    Batch,
+    Budget,
+    Objective,
+    Settings,
+    entropy,
+    numpy_rng,
+    torch_rng,
+)
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,8 +88,9 @@ OVERFITTED = 0.5  # where the critic's surprise by held-out rows makes augmentat
 AUGMENTED, STRONGEST = 0.1, 0.8  # change of its probability at a check, and the largest
 SATURATED = ("minimax", "non-saturating", "least-squares", "hinge", "relativistic")
 OUTSIDE, DEAD, NO_GRADIENT, COVERED = 3, 1e-3, 1e-6, 0.5  # what status_of goes by
-_CHECK, _AUGMENT, _PROJECT, _INVERT = 27, 28, 29, 30  # what a random stream is for
+_CHECK, _AUGMENT, _PROJECT, _INVERT, _BLUR = 27, 28, 29, 30, 31  # what a random stream is for
 _CHECK_ROWS, _DRAWN, _FEATURES = 1000, 256, 256
+_FEW = 12  # held-out rows below which nothing is said of distance and coverage
 _STD_FLOOR = 0.05
 _TRIES, _IMAGE_TRIES = 1024, 64  # random z that a search may start from
 
@@ -371,12 +381,13 @@ class GAN(NeuralModel):
         fake = self._in_parts(self.draw, noise.to(real.device), labels, settings)
         self._watch(rows, real, y, fake, labels, settings)
         near, far = self._features(real, y, settings), self._features(fake, labels, settings)
-        point = np.broadcast_to(near.mean(0), near.shape)
-        distance = energy_distance(near, far).value / energy_distance(near, point).value
-        self._checked["distance"] = distance
-        if len(real) < 12:
+        distance = energy_distance(near, far).value / _spread(near)
+        if len(real) < _FEW:
             return distance
-        found = coverage(near, far[: len(near)])
+        self._checked["distance"] = distance
+        # No draw of continuous outputs hits a value that rows repeat: both are blurred a little.
+        blur = numpy_rng(settings.seed, _BLUR).normal(scale=_STD_FLOOR, size=(2, *near.shape))
+        found = coverage(near + blur[0], far[: len(near)] + blur[1])
         share = self._checked["coverage"] = found.value / found.target
         return distance + max(0.0, 1 - share)  # a distance alone hardly sees what is thin
 
@@ -444,8 +455,8 @@ class GAN(NeuralModel):
         self._checked = {"critic_gap": held_out - drawn}
         if self._adaptive:
             trained = mean_score(*self._some(self._training, settings))
-            surprise = (trained - held_out) / max(trained - drawn, 1e-12)
-            change = AUGMENTED if surprise > OVERFITTED else -AUGMENTED
+            overfitted = trained > drawn and trained - held_out > OVERFITTED * (trained - drawn)
+            change = AUGMENTED if overfitted else -AUGMENTED
             self._augmentation = min(max(self._augmentation + change, 0.0), STRONGEST)
             self._checked["augmentation"] = self._augmentation
 
@@ -459,7 +470,7 @@ class GAN(NeuralModel):
 
     @capability
     def invert(
-        self, X: Any, y: Any = None, *, starts: int = 4, steps: int = 200, random_state: int = 0
+        self, X: Any, y: Any = None, *, starts: int = 4, steps: int = 200, random_state: Any = 0
     ) -> np.ndarray:
         r"""Search for noise z whose ``decode`` comes near each row.
 
@@ -472,7 +483,7 @@ class GAN(NeuralModel):
             y: Labels for a conditional model, one for all or one a row.
             starts: How many searches a row, at most 64.
             steps: Steps of each search.
-            random_state: Seed of the random z.
+            random_state: An int repeats the search; None starts it afresh.
 
         Returns:
             Noise ``(n, k)``, float32, for :meth:`decode`.
@@ -488,7 +499,7 @@ class GAN(NeuralModel):
         n = data.n_rows(X)
         codes = self._needed(self._given(y, n), n)
         count = _IMAGE_TRIES if self.encoding_.kind == "images" else _TRIES
-        generator = torch_rng(int(random_state), _INVERT)
+        generator = torch_rng(entropy(random_state), _INVERT)
         tries = torch.randn(count, *self.noise_shape, generator=generator)
 
         def search(x: Tensor, labels: Tensor | None) -> Tensor:
@@ -642,6 +653,16 @@ def status_of(
             f"modes are missing: the samples cover {share:.0%} of what real rows would cover"
         )
     return "ok", ""
+
+
+def _spread(rows: np.ndarray) -> float:
+    r"""Return the energy distance of rows to a point at their mean, which few rows keep positive.
+
+    An unbiased estimate would vanish for three rows in a line.
+    """
+    to_mean = np.linalg.norm(rows - rows.mean(0), axis=1).mean()
+    apart = 2 * pdist(rows).sum() / len(rows) ** 2
+    return max(2 * float(to_mean) - float(apart), _STD_FLOOR)
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], name: str) -> float:
