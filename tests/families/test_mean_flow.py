@@ -57,7 +57,8 @@ def test_mean_steps_join() -> None:
 
 
 def test_the_loss_is_the_identity() -> None:
-    model = small(budget="20 steps").fit(RNG.normal(size=(200, 2)))
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    model = small(budget="20 steps", coupling="optimal-transport").fit(X)
     x_0, x_1 = torch.randn(2, 64, 2, generator=torch.Generator().manual_seed(3))
     loss = model.mean_loss((x_0, x_1), None, 1.0, torch.Generator().manual_seed(5))
     one, other = torch.rand(2, 64, generator=torch.Generator().manual_seed(5)).double()
@@ -75,7 +76,7 @@ def test_the_loss_is_the_identity() -> None:
     error = (mean_velocity(x_t, t) - target).square().mean(1)
     assert loss.item() == pytest.approx((error + 0.01).log().mean().item(), abs=0.01)
     plain = (mean_velocity(x_t, t) - v).square().mean(1)
-    assert abs(loss.item() - (plain + 0.01).log().mean().item()) > 0.04
+    assert abs(loss.item() - (plain + 0.01).log().mean().item()) > 0.02
 
 
 def test_one_step_draws_what_a_velocity_needs_many_for() -> None:

@@ -673,7 +673,7 @@ def test_without_its_fitted_prior_a_model_says_so(monkeypatch: Any) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fn.GaussianMixture, "fit", interrupted)
+    monkeypatch.setattr(fn.GaussianMixture, "_fit_into", interrupted)
     X = np.random.default_rng(0).normal(size=(100, 3))
     model = VAE(budget="20 steps", prior=fn.GaussianMixture(n_components=2), random_state=0)
     with pytest.raises(KeyboardInterrupt):
@@ -748,14 +748,14 @@ def test_the_variance_of_a_code_stays_within_what_floats_can_hold() -> None:
 
 
 def test_the_status_of_a_prior_is_the_models(monkeypatch: Any) -> None:
-    fit = fn.GaussianMixture.fit
+    fit = fn.GaussianMixture._fit_into
 
     def diverged(self: fn.GaussianMixture, *args: Any) -> fn.GaussianMixture:
         fit(self, *args)
         self.status_, self.status_reason_ = "diverged", "it was told to"
         return self
 
-    monkeypatch.setattr(fn.GaussianMixture, "fit", diverged)
+    monkeypatch.setattr(fn.GaussianMixture, "_fit_into", diverged)
     X = np.random.default_rng(0).normal(size=(100, 3))
     model = VAE(budget="40 steps", prior=fn.GaussianMixture(n_components=2), random_state=0).fit(X)
     assert (model.status_, model.status_reason_) == ("diverged", "prior: it was told to")
