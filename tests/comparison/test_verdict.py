@@ -122,7 +122,7 @@ def told(value, half=0.02, real=0.51):
         (0.98, "Even its rows are easily told from real ones (c2st 0.98, "),
         (0.81, "Its rows can be told from real ones (c2st 0.81, "),  # not surely above 0.8
         (0.60, "Its rows can be told from real ones (c2st 0.60, "),
-        (0.54, "Boosted trees cannot tell its rows from real ones (c2st 0.54, "),
+        (0.51, "Boosted trees cannot tell its rows from real ones (c2st 0.51, "),
         (0.45, "Boosted trees cannot tell its rows from real ones (c2st 0.45, "),
     ],
 )

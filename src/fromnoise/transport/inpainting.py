@@ -7,10 +7,10 @@ time is p_t(m | y_t). A step from t to the time u nearer to the data (Trippe 202
     weigh       by p(y_u | x_t) ≈ N(y_u; mean of x_u given x_t, c² I): who foresaw what is seen
     move        m_u ~ N(mean, c² I), the ancestral step of ``transport.samplers``
     resample    systematically, where the weights have halved the effective number of particles
-    correct     m ← m + h ∇_m log p_u(m, y_u) + √(2h) ξ, Langevin's step (Song 2021, algorithm 4),
-                which keeps p_u(m | y_u), heals the error of the step and sets copies apart
+    correct     m ← m + h ∇_m log p_u(m, y_u) + √(2h) ξ, Langevin's step (Song 2021, algorithm 4)
 
-and at the end one particle is drawn by its weight. It is exact for many steps and particles.
+and at the end one particle is drawn by its weight. Langevin's step keeps p_u(m | y_u), heals the
+error of the step before and sets copies apart. It is exact for many steps and particles.
 Without weights (K = 1: Song 2021, appendix I; Lugmayr 2022) the law is wrong whatever the number
 of steps: far from the data y_t tells m little, and what it decides there, such as in which of two
 modes to be, is never taken back. A mode of m that has less than about 1/K of the mass of p(m) can

@@ -48,6 +48,11 @@ from torch import Tensor
 Quantity = Literal["noise", "data", "velocity", "score"]
 
 
+def nought(t: Tensor) -> Tensor:
+    r"""Return zeros like t: what a path lacks."""
+    return torch.zeros_like(t)
+
+
 @dataclass(frozen=True)
 class Path:
     r"""A path x_t = α_t x_1 + σ_t x_0 + γ_t z.
@@ -70,8 +75,8 @@ class Path:
     sigma: Callable[[Tensor], Tensor]
     d_alpha: Callable[[Tensor], Tensor]
     d_sigma: Callable[[Tensor], Tensor]
-    gamma: Callable[[Tensor], Tensor] = torch.zeros_like
-    d_gamma: Callable[[Tensor], Tensor] = torch.zeros_like
+    gamma: Callable[[Tensor], Tensor] = nought
+    d_gamma: Callable[[Tensor], Tensor] = nought
 
 
 @cache
@@ -109,7 +114,7 @@ _ROOT, _FALL = SIGMA_MAX ** (1 / RHO), SIGMA_MAX ** (1 / RHO) - SIGMA_MIN ** (1 
 _EDM = Path(
     alpha=torch.ones_like,
     sigma=lambda t: (_ROOT - _FALL * t) ** RHO,
-    d_alpha=torch.zeros_like,
+    d_alpha=nought,
     d_sigma=lambda t: -RHO * _FALL * (_ROOT - _FALL * t) ** (RHO - 1),
 )
 
@@ -274,12 +279,12 @@ def gaussian_flow(
 
 
 def _shares(path: Path, t: Tensor, std: Tensor | float) -> list[Tensor]:
-    way = [] if path.gamma is torch.zeros_like else [path.gamma(t)]
+    way = [] if path.gamma is nought else [path.gamma(t)]
     return [path.alpha(t), path.sigma(t) * std, *way]
 
 
 def _slopes(path: Path, t: Tensor, std: Tensor | float) -> list[Tensor]:
-    way = [] if path.gamma is torch.zeros_like else [path.d_gamma(t)]
+    way = [] if path.gamma is nought else [path.d_gamma(t)]
     return [path.d_alpha(t), path.d_sigma(t) * std, *way]
 
 
