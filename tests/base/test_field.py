@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
-from torch import Tensor, nn
 
 import fromnoise as fn
 from fromnoise.base import field
+from transport_fields import Silent
 
 RNG = np.random.default_rng(0)
 
@@ -17,17 +17,6 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def coarse_odes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(field, "EXACT_STEPS", 16)
-
-
-class Silent(nn.Module):
-    r"""A network that adds nothing to the Gaussian flow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.weight * x
 
 
 def silent(X: Any, y: Any = None, **arguments: Any) -> fn.FlowMatching:

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, nn
+from torch import Tensor
 
 import fromnoise as fn
 from fromnoise.metrics import energy_distance
 from fromnoise.networks import ResidualMLP
 from fromnoise.transport.paths import LINEAR, bridge, gaussian_flow
+from transport_fields import Silent
 
 
 def small(**arguments: Any) -> fn.FlowMatching:
@@ -23,17 +24,6 @@ def small(**arguments: Any) -> fn.FlowMatching:
 def gaussian(n: int = 4000) -> np.ndarray:
     rng = np.random.default_rng(0)
     return rng.multivariate_normal([2.0, -1.0], [[1.0, 0.8], [0.8, 1.0]], n)
-
-
-class Silent(nn.Module):
-    r"""A network that adds nothing to the Gaussian flow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.weight * x
 
 
 # --- the Gaussian part ------------------------------------------------------------------------

@@ -9,12 +9,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
-from torch import Tensor, nn
 
 import fromnoise as fn
 from fromnoise.base import field
 from fromnoise.metrics import energy_distance
 from fromnoise.transport.paths import LINEAR, bridge, detour
+from transport_fields import Silent
 
 RNG = np.random.default_rng(0)
 LOW = RNG.normal([5.0, -3.0], [2.0, 2.0], (3000, 2))
@@ -24,17 +24,6 @@ HIGH = RNG.normal([-1.0, 40.0], [0.5, 9.0], (3000, 2))
 def small(**arguments: Any) -> fn.FlowMatching:
     given = {"network": "small", "random_state": 0, "budget": "2 steps", **arguments}
     return fn.FlowMatching(**given)
-
-
-class Silent(nn.Module):
-    r"""A network that adds nothing to the Gaussian flow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.weight * x
 
 
 def silent(X: Any, source: Any, **arguments: Any) -> fn.FlowMatching:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def run(path, *steps, worth=None):
     r"""Save steps in a run of one start; worth is the validation of each."""
     with RunFolder(path, EVERY) as journal:
         journal.seed(5)
-        journal.check({"budget": "1 step"})
+        journal.check(lambda: {"budget": "1 step"})
         for k in steps:
             journal.record({"step": k, "loss": 1.0 / k, "validation": None})
             journal.save(k, state(k), (worth or {}).get(k, 1.0 / k))
@@ -141,20 +142,20 @@ def test_the_first_difference_is_named(tmp_path):
         return {"family": "flow", "steps": 4, "pair": (0, 1), "rows of X": "abc"} | new
 
     with RunFolder(tmp_path, EVERY) as journal:
-        journal.check(told())
+        journal.check(told)
         journal.save(1, state(1), 1.0)
     with RunFolder(tmp_path, EVERY) as journal:
-        journal.check(told())
+        journal.check(told)
         for new in ({"steps": 5}, {"pair": (0, 2)}, {"rows of X": "d"}, {"more": 1}):
             with pytest.raises(DataError, match=f"another {next(iter(new))}:"):
-                journal.check(told(**new))
+                journal.check(partial(told, **new))
 
 
 def test_without_a_checkpoint_there_is_nothing_to_differ_from(tmp_path):
     with RunFolder(tmp_path, EVERY) as journal:
-        journal.check({"budget": "1 step"})
+        journal.check(lambda: {"budget": "1 step"})
     with RunFolder(tmp_path, EVERY) as journal:
-        journal.check({"budget": "2 steps"})
+        journal.check(lambda: {"budget": "2 steps"})
 
 
 @pytest.mark.parametrize("every", ["auto", "2 epochs", "60", 60, None])

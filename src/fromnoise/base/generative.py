@@ -183,7 +183,7 @@ class GenerativeModel(BaseEstimator, ABC):
             self.feature_names_in_ = np.asarray(self.encoding_.feature_names, dtype=object)
         self.status_: Literal["ok", "diverged", "collapsed"] = "ok"
         self.status_reason_ = ""
-        self._journal.check(self._told(X, codes))
+        self._journal.check(lambda: self._told(X, codes))
         self._learn(X, codes, Budget.parse(self.budget), seed)
 
     def _told(self, X: Any, y: np.ndarray | None) -> Tree:

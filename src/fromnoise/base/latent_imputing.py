@@ -29,6 +29,7 @@ from torch import Tensor
 
 from fromnoise.base.imputing import RowNoise, possible
 from fromnoise.base.likelihoods import Columns, Likelihood
+from fromnoise.mixture import choose
 
 DRAWS = 128  # S
 TURNS = 20
@@ -90,7 +91,7 @@ def conditional_rows(
     start = torch.where(known, x, filler)
     found = [_resampled(model, start, known, y, noise) for y, _ in labels]
     log_p = torch.stack([p + prior for (_, p), (_, prior) in zip(found, labels, strict=True)], 1)
-    which = _pick(log_p, noise.uniform(1))[:, 0]
+    which = _pick(log_p, noise.uniform(1))
     rows = torch.arange(len(x), device=x.device)
     z = torch.stack([z for z, _ in found], 1)[rows, which]
     y = labels[0][0]
@@ -124,7 +125,7 @@ def _resampled(
     )
     log_weight = log_p + model.log_prior(z, y) - log_g
     chosen = _pick(log_weight, noise.uniform(1))
-    code = z.gather(1, chosen[:, :, None].expand(-1, -1, z.shape[2]))[:, 0]
+    code = z[torch.arange(len(z), device=z.device), chosen]
     return code, log_weight.logsumexp(1) - math.log(DRAWS)
 
 
@@ -219,7 +220,6 @@ def _log_normal(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def _pick(log_weight: Tensor, u: Tensor) -> Tensor:
-    r"""Return which of the weights ``(n, S)`` u ``(n, 1)`` falls into, ``(n, 1)``."""
-    edges = log_weight.double().nan_to_num(nan=-torch.inf).softmax(1).cumsum(1)
-    index = torch.searchsorted(edges, u.double() * edges[:, -1:], right=True)
-    return index.clamp_max(log_weight.shape[1] - 1)
+    r"""Return which of the weights ``(n, S)`` u ``(n, 1)`` falls into, ``(n,)``."""
+    weight = log_weight.double().nan_to_num(nan=-torch.inf).softmax(1)
+    return choose(weight, u[:, 0].double())

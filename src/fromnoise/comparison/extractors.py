@@ -11,7 +11,7 @@ few columns, and copying, which is of the data themselves, always see the simple
 a function. A number is named for what it was measured in: ``mmd_pca``, ``mmd_enetlite0``.
 """
 
-__all__ = ["FEATURES", "Extractor", "Features", "check_features", "extractor", "simple"]
+__all__ = ["FEATURES", "Extractor", "Features", "check_features", "extractor", "flat", "simple"]
 
 import re
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def extractor(features: Features, default: Extractor, X: Any, shape: tuple[int, 
         name = _name(features)
         return Extractor(name, f"_{name}", True, _Own(features, name))
     if features == "pixels":
-        return Extractor("pixels", "_pixels", False, _flat)
+        return Extractor("pixels", "_pixels", False, flat)
     if features == "enetlite0" or (features == "auto" and _suits_network(shape)):
         return _network(X, default, required=features == "enetlite0")
     return default
@@ -170,5 +170,11 @@ def _name(function: Callable[[Any], Any]) -> str:
     return "features" if name in ("", "lambda") else name[:24]
 
 
-def _flat(images: np.ndarray) -> np.ndarray:
+def flat(images: np.ndarray) -> np.ndarray:
+    r"""Return images as rows of pixels, float64.
+
+    Example:
+        >>> flat(np.zeros((3, 1, 4, 4))).shape
+        (3, 16)
+    """
     return np.asarray(images, dtype=np.float64).reshape(len(images), -1)

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fromnoise import data
-from fromnoise.comparison.extractors import Features, extractor, simple
+from fromnoise.comparison.extractors import Features, extractor, flat, simple
 from fromnoise.comparison.jobs import Split, with_label
 from fromnoise.data import Encoding
 from fromnoise.errors import DataError
@@ -313,7 +313,7 @@ class Measure:
         n = data.n_rows(self.split.train)
         train = data.take(self.split.train, np.arange(0, n, -(-n // _VARIANCE_ROWS)))
         fitted: Any = {"vectors": Standardise, "table": TableFeatures}.get(self.kind)
-        features = fitted.fit(self.rows(train)) if fitted else _flat
+        features = fitted.fit(self.rows(train)) if fitted else flat
 
         def to_numbers(X: Any) -> np.ndarray:
             return np.asarray(features(self.rows(X)))
@@ -380,10 +380,6 @@ def _as_many(result: Result, n: int, m: int) -> Result:
         max(0.0, 1 - factor * (1 - end)) for end in (result.value, result.low, result.high)
     )
     return replace(result, value=value, low=low, high=high, target=1 - missed)
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float64)
 
 
 def likelihood(log_p: np.ndarray) -> Result | None:

@@ -115,10 +115,6 @@ def _delimiter(place: str, text: str) -> str:
     return even[0] if even else ","
 
 
-def _lengths(text: str, mark: str) -> set[int]:
-    return {len(record) for record in _plain_records(text, mark) if record}
-
-
 def _plain_records(text: str, mark: str) -> Iterator[list[str]]:
     r"""Yield records up to one that is broken, which is told of later."""
     try:

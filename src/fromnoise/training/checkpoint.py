@@ -78,8 +78,8 @@ class Journal:
         r"""Return the seed of the fit: that of its first start, or ``fresh`` if this is it."""
         return fresh
 
-    def check(self, told: Tree) -> None:
-        r"""Refuse to go on with a fit of other arguments or data; ``told`` is JSON."""
+    def check(self, told: Callable[[], Tree]) -> None:
+        r"""Refuse to go on with a fit of other arguments or data; ``told`` gives them as JSON."""
 
     def expect(self, n_bytes: int) -> None:
         r"""Refuse to begin where checkpoints of ``n_bytes`` find no room."""
@@ -172,18 +172,18 @@ class RunFolder(Journal):
         self._seed = fresh if self._seed is None else self._seed
         return self._seed
 
-    def check(self, told: Tree) -> None:
-        r"""Refuse to go on with a fit of other arguments or data; ``told`` is JSON."""
-        told = json.loads(json.dumps(told))  # tuples are lists in a manifest
-        for name in {**self._told, **told} if self.state is not None else ():
-            was, now = self._told.get(name), told.get(name)
+    def check(self, told: Callable[[], Tree]) -> None:
+        r"""Refuse to go on with a fit of other arguments or data; ``told`` gives them as JSON."""
+        fresh = json.loads(json.dumps(told()))  # tuples are lists in a manifest
+        for name in {**self._told, **fresh} if self.state is not None else ():
+            was, now = self._told.get(name), fresh.get(name)
             if was != now:
                 raise DataError(
                     f"{self.path} holds an unfinished fit with another {name}: {shown(was)}, and"
                     f" now {shown(now)}. Continue it with what it began with, or choose another"
                     " run_dir."
                 )
-        self._told = told
+        self._told = fresh
 
     def expect(self, n_bytes: int) -> None:
         r"""Raise an OSError where there is no room for two checkpoints of ``n_bytes``."""
@@ -319,7 +319,7 @@ class _Part(RunFolder):
         self._go_on()
         return self
 
-    def check(self, told: Tree) -> None:
+    def check(self, told: Callable[[], Tree]) -> None:
         r"""Accept: the whole has been compared."""
 
     def finish(self, model: Callable[[], Tree]) -> None:
