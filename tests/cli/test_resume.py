@@ -1,16 +1,18 @@
 r"""``fit`` that stops and goes on: ``--resume``, ``--force``, signals, locks, and their codes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 import fromnoise as fn
 from fromnoise.cli import main
-from fromnoise.training import Budget, RunFolder
+from fromnoise.training import Budget, RunFolder, replacing
 
 WORDS = ["fit", "flow", "moons", "--budget", "40 steps", "--network", "small", "--quiet",
          "--random-state", "0", "--checkpoint-every", "10 steps"]  # fmt: skip
@@ -88,6 +90,33 @@ def test_force_begins_again(tmp_path):
     assert fn.load(tmp_path / "run").n_steps_ == 5
     assert [path.name for path in (tmp_path / "run").glob("step-*")] == ["step-0000005"]
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def files(folder):
+    found = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_force_keeps_the_old_model_where_the_new_fit_is_refused(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["fit", "gmm", "wine", "--out", str(run), "--n-components", "2"]) == 0
+    (run / "note.txt").write_text("mine")
+    before = files(run)
+    words = ["fit", "gmm", "wine", "--out", str(run), "--force"]
+    for refused in (["--n-components", "0"], ["--n-components", "500"]):
+        assert main([*words, *refused]) in (2, 65)
+        assert files(run) == before
+    # A process that is killed between the two leaves the old model to the next one.
+    with suppress(SystemExit), replacing(run):
+        os.rename(run / ".before", tmp_path / "kept")
+        raise SystemExit
+    os.rename(tmp_path / "kept", run / ".before")
+    assert main([*words, "--n-components", "0"]) == 2
+    assert files(run) == before
+    assert main([*words, "--n-components", "3"]) == 0
+    assert not (run / ".before").exists()
+    assert (run / "note.txt").read_text() == "mine"
+    assert fn.load(run).n_components == 3
 
 
 def test_resume_and_force_contradict_each_other(tmp_path, capsys):

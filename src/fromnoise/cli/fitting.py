@@ -4,6 +4,7 @@ __all__ = ["family_app", "fit"]
 
 import inspect
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,10 +108,9 @@ _DOC = r"""Fit {name} and save the model.
 
 def _fit(model: Any, source: str, force: bool, how: Reading) -> int:
     read = how.load(source)
-    if force:
-        fromnoise.training.clear_run(model.run_dir)
     try:
-        model.fit(read.X, read.y if how.label is not None else None)
+        with fromnoise.training.replacing(model.run_dir) if force else nullcontext():
+            model.fit(read.X, read.y if how.label is not None else None)
     except (KeyboardInterrupt, SystemExit):
         if getattr(model, "interrupted_", False):
             logger.info("What was learnt so far is saved in %s; --resume goes on.", model.run_dir)

@@ -2,7 +2,7 @@ r"""Objectives and the loop that minimises them. Nothing here names a family."""
 
 from fromnoise.training.budget import Budget, Clock
 from fromnoise.training.callbacks import Callback, ProgressBar, Record
-from fromnoise.training.checkpoint import Journal, RunFolder, clear_run, open_journal
+from fromnoise.training.checkpoint import Journal, RunFolder, open_journal, replacing
 from fromnoise.training.engine import Outcome, Rows, train
 from fromnoise.training.fingerprints import digest, fingerprint
 from fromnoise.training.interrupts import Interrupts
@@ -26,12 +26,12 @@ __all__ = [
     "RunFolder",
     "Settings",
     "State",
-    "clear_run",
     "digest",
     "entropy",
     "fingerprint",
     "numpy_rng",
     "open_journal",
+    "replacing",
     "seed_of",
     "torch_rng",
     "train",

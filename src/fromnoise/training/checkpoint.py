@@ -14,7 +14,7 @@ A fit goes on only with the family, arguments and data that it began with: a fin
 stands in every checkpoint.
 """
 
-__all__ = ["Journal", "RunFolder", "clear_run", "open_journal"]
+__all__ = ["Journal", "RunFolder", "open_journal", "replacing"]
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +42,7 @@ FAILURES = 3  # checkpoints in a row that may fail before the fit does
 ROOM = 2.2  # free space that a fit needs, in checkpoints
 _NAME = re.compile(r"step-\d{7,}")
 _LOCK, _HISTORY, _MANIFEST, _PRIOR = ".lock", "history.jsonl", "manifest.json", "prior"
+_BEFORE = ".before"
 _KEYS = {"told", "seed", "step", "validation", "history", "machine", "state"}
 
 logger = logging.getLogger("fromnoise")
@@ -159,7 +160,7 @@ class RunFolder(Journal):
     ) -> None:
         if self._lock is None:
             return
-        if not (_checkpoints(self.path) or (self.path / _MANIFEST).exists()):
+        if not _saved(self.path):
             # Nothing to go on from: a name that was free before is free again.
             for name in (_HISTORY, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
@@ -326,8 +327,12 @@ class _Part(RunFolder):
         r"""Leave the model to the whole."""
 
 
-def clear_run(path: str | os.PathLike[str]) -> None:
-    r"""Remove the checkpoints, history and model of a run; other files stay.
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[None]:
+    r"""Set aside the run in a folder while another is begun there; other files stay.
+
+    The old run lies in ``.before`` within the folder. It comes back if what is done in the context
+    raises before anything was saved, and is removed otherwise.
 
     Args:
         path: The folder of the run; it need not exist.
@@ -340,22 +345,50 @@ def clear_run(path: str | os.PathLike[str]) -> None:
         >>> folder = Path(tempfile.mkdtemp())
         >>> with RunFolder(folder, Budget.parse("1 step")) as journal:
         ...     journal.save(1, {}, validation=0.5)
-        >>> clear_run(folder)
-        >>> [child.name for child in folder.iterdir()]
-        ['.lock']
+        >>> with contextlib.suppress(ValueError), replacing(folder):
+        ...     print((folder / "step-0000001").exists())
+        ...     raise ValueError("a bad argument")
+        False
+        >>> (folder / "step-0000001").exists()
+        True
     """
     folder = Path(path)
     if not folder.exists():
+        yield
         return
+    before = folder / _BEFORE
     lock = _locked(folder)
     try:
-        (folder / _MANIFEST).unlink(missing_ok=True)  # first: half a run is no model
-        for child in [*_checkpoints(folder), folder / _PRIOR]:
-            _remove(child)
-        for child in [*folder.glob("weights-*.safetensors"), folder / _HISTORY]:
-            child.unlink(missing_ok=True)
+        _tidy(folder)  # a process may have been killed here
+        before.mkdir()
+        # The manifest goes first, and comes back last: half a run is no model.
+        for child in _parts(folder):
+            child.rename(before / child.name)
     finally:
         os.close(lock)
+    try:
+        yield
+    finally:
+        _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    r"""Take back a run that was set aside if there is no other; else remove it."""
+    if not _saved(folder):
+        for child in reversed(_parts(folder / _BEFORE)):
+            os.replace(child, folder / child.name)
+    _remove(folder / _BEFORE)
+
+
+def _saved(folder: Path) -> bool:
+    return bool(_checkpoints(folder)) or (folder / _MANIFEST).exists()
+
+
+def _parts(folder: Path) -> list[Path]:
+    r"""Return what a run consists of, the manifest first."""
+    named = [folder / _MANIFEST, folder / _HISTORY, folder / _PRIOR]
+    found = [*named, *folder.glob("weights-*.safetensors"), *_checkpoints(folder)]
+    return [child for child in found if child.exists()]
 
 
 def open_journal(run_dir: str | os.PathLike[str] | None, every: str) -> Journal:
@@ -421,7 +454,7 @@ def _refuse_finished(path: Path) -> None:
 
 def _checkpoints(path: Path) -> list[Path]:
     r"""Return the folders of checkpoints, in the order of their steps."""
-    found = [child for child in path.iterdir() if _NAME.fullmatch(child.name)]
+    found = [child for child in path.glob("step-*") if _NAME.fullmatch(child.name)]
     return sorted(found, key=lambda child: int(child.name.partition("-")[2]))
 
 
