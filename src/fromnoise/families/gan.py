@@ -88,7 +88,7 @@ OVERFITTED = 0.5  # where the critic's surprise by held-out rows makes augmentat
 AUGMENTED, STRONGEST = 0.1, 0.8  # change of its probability at a check, and the largest
 SATURATED = ("minimax", "non-saturating", "least-squares", "hinge", "relativistic")
 OUTSIDE, DEAD, NO_GRADIENT, COVERED = 3, 1e-3, 1e-6, 0.5  # what status_of goes by
-_CHECK, _AUGMENT, _PROJECT, _INVERT, _BLUR = 27, 28, 29, 30, 31  # what a random stream is for
+_CHECK, _AUGMENT, _PROJECT, _INVERT = 27, 28, 29, 30  # what a random stream is for
 _CHECK_ROWS, _DRAWN, _FEATURES = 1000, 256, 256
 _FEW = 12  # held-out rows below which nothing is said of distance and coverage
 _STD_FLOOR = 0.05
@@ -386,9 +386,10 @@ class GAN(NeuralModel):
         if len(real) < _FEW:
             return distance
         self._checked["distance"] = distance
-        # No draw of continuous outputs hits a value that rows repeat: both are blurred a little.
-        blur = numpy_rng(settings.seed, _BLUR).normal(scale=_STD_FLOOR, size=(2, *near.shape))
-        found = coverage(near + blur[0], far[: len(near)] + blur[1])
+        distinct = np.unique(near, axis=0)  # no draw comes as near to a row as its equals do
+        if len(distinct) < _FEW:
+            return distance
+        found = coverage(distinct, far[: len(near)])
         share = self._checked["coverage"] = found.value / found.target
         return distance + max(0.0, 1 - share)  # a distance alone hardly sees what is thin
 
