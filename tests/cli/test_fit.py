@@ -190,3 +190,11 @@ def test_what_was_done_to_the_data_is_said(tmp_path, capsys):
     drawn = tmp_path / "d.csv"
     assert main(["sample", str(tmp_path / "run"), "-n", "9", "--out", str(drawn)]) == 0
     assert fn.data.load(drawn).X["a"].dtype == float
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "meta", "cuda:77"])
+def test_a_device_that_is_not_there_is_a_wrong_call(tmp_path, capsys, device):
+    words = ["fit", "flow", "wine", "--budget", "1 steps", "--device", device]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "device must be" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

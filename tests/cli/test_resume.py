@@ -66,15 +66,29 @@ def test_a_fit_that_was_ended_is_continued_to_the_same_model(
 def test_resume_begins_where_there_is_nothing_and_refuses_what_is_done(tmp_path, capsys):
     words = [*WORDS, "--out", str(tmp_path / "run"), "--resume"]
     assert main(words) == 0
-    assert main(words) == 65
-    assert "finished" in capsys.readouterr().err
+    assert main(words) == 73
+    told = capsys.readouterr().err
+    assert "has ended" in told and "run_dir" not in told
+    assert main(words[:-1]) == 73
+    assert "--resume" not in capsys.readouterr().err
+
+
+def test_a_fit_that_was_interrupted_is_said_to_be(tmp_path, capsys):
+    stopped(signal.SIGTERM, tmp_path / "run")
+    assert main(["info", str(tmp_path / "run")]) == 0
+    assert "interrupted before its end" in capsys.readouterr().out
+    assert main([*WORDS, "--out", str(tmp_path / "run")]) == 73
+    assert "continue its fit with --resume" in capsys.readouterr().err
 
 
 def test_another_fit_is_refused_by_name(tmp_path, capsys):
     stopped(signal.SIGKILL, tmp_path / "run")
     words = [*WORDS, "--out", str(tmp_path / "run"), "--resume"]
     assert main([*words, "--learning-rate", "0.5"]) == 65
-    assert "learning_rate" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "learning_rate" in told and "goes on" not in told
+    assert main(["fit", "diffusion", *words[2:]]) == 65
+    assert "another family" in capsys.readouterr().err
     words[2] = "8gaussians"
     assert main(words) == 65
     assert "of X" in capsys.readouterr().err

@@ -182,3 +182,9 @@ def test_polars_goes_round_by_parquet(home, tmp_path):
                  "--out", str(out)]) == 0  # fmt: skip
     assert polars.read_parquet(out).equals(model.sample(30, random_state=2))
     assert main(["score", str(tmp_path / "run"), str(tmp_path / "x.parquet")]) == 0
+
+
+def test_a_model_without_reconstructions_names_those_that_have_them(tmp_path, capsys):
+    assert main(["fit", "gmm", "wine", "--out", str(tmp_path / "run")]) == 0
+    assert main(["reconstruct", str(tmp_path / "run"), "wine"]) == 66
+    assert "It is for AutoEncoder and VAE." in capsys.readouterr().err

@@ -160,7 +160,7 @@ def test_without_a_checkpoint_there_is_nothing_to_differ_from(tmp_path):
 
 @pytest.mark.parametrize("every", ["auto", "2 epochs", "60", 60, None])
 def test_every_is_a_time_or_steps(tmp_path, every):
-    with pytest.raises(ValueError, match=r"budget|checkpoint_every"):
+    with pytest.raises(ValueError, match="checkpoint_every must be"):
         open_journal(tmp_path, every)
 
 

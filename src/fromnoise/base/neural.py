@@ -59,7 +59,8 @@ class NeuralModel(GenerativeModel):
         ema: Decay of the averaged weights a step; ``"auto"`` grows with the steps taken.
         precision: Of the networks in training; ``"auto"`` is bfloat16 for images on a GPU,
             float32 elsewhere.
-        device: ``"auto"`` is a GPU if there is one.
+        device: ``"auto"`` is a GPU if there is one; or a name of PyTorch's: ``"cpu"``,
+            ``"cuda"``.
         validation_fraction: Share of the rows that choose which averaged weights are kept.
         callbacks: Called with every :class:`fromnoise.training.Record`.
     """
@@ -152,10 +153,10 @@ class NeuralModel(GenerativeModel):
                 raise ValueError(f'{name} must be "auto" or a positive number, got {value!r}.')
         if self.ema != "auto" and not (isinstance(self.ema, float) and 0 <= self.ema < 1):
             raise ValueError(f'ema must be "auto" or a float in [0, 1), got {self.ema!r}.')
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(
-                f"validation_fraction must lie in [0, 1), got {self.validation_fraction!r}."
-            )
+        share = self.validation_fraction
+        if not is_number(share) or not 0 <= share < 1:
+            raise ValueError(f"validation_fraction must lie in [0, 1), got {share!r}.")
+        _check_device(self.device)
 
     def _check_network(self) -> None:
         if isinstance(self.network, str):
@@ -375,6 +376,18 @@ class NeuralModel(GenerativeModel):
         self.n_parameters_ = sum(p.numel() for p in networks.parameters())
         self.history_ = state["history"]
         self.n_steps_, self.fit_seconds_ = state["n_steps"], state["fit_seconds"]
+
+
+def _check_device(device: Any) -> None:
+    if device == "auto":
+        return
+    try:
+        torch.zeros(1, device=device).item()  # of "meta" there is nothing to read
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise ValueError(
+            f'device must be "auto", "cpu", or one that PyTorch finds here, such as "cuda" where'
+            f" there is a GPU, got {device!r}."
+        ) from error
 
 
 def _is_pair(network: Any) -> bool:

@@ -45,6 +45,7 @@ def facts_of(model: Any, path: str) -> dict[str, Any]:
         "label": _label(model),
         "status": model.status_,
         "reason": model.status_reason_,
+        "unfinished": model.interrupted_,
         "steps": model.n_steps_,
         "fit_seconds": round(model.fit_seconds_, 3),
         "score_kind": model.score_kind_ if hasattr(model, "score_samples") else None,
@@ -93,6 +94,7 @@ def _lines(facts: dict[str, Any]) -> list[list[str]]:
     r"""Return names and values for people."""
     changed = ", ".join(f"{name}={value}" for name, value in facts["changed"].items())
     reason = f": {facts['reason']}" if facts["reason"] else ""
+    reason += ", interrupted before its end (fit --resume goes on)" if facts["unfinished"] else ""
     kind = {None: "none", "exact": "exact", "estimate": "estimated", "lower_bound": "lower bound"}
     return [
         ["family", facts["family"]],

@@ -132,8 +132,15 @@ def _check_run(path: Path, resume: bool, force: bool) -> None:
         raise UsageError("--resume continues what is in OUT and --force replaces it; choose one.")
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} exists and is no folder. Choose another name.")
+    finished = path.exists() and not force and fromnoise.training.is_finished(path)
+    if resume and finished:
+        raise FileExistsError(
+            f"{path} holds a fit that has ended. Choose another folder, or replace it with"
+            " --force."
+        )
     if path.exists() and any(path.iterdir()) and not (resume or force):
-        more = ", continue its fit with --resume" if any(path.glob("step-*")) else ""
+        unfinished = any(path.glob("step-*")) and not finished
+        more = ", continue its fit with --resume" if unfinished else ""
         raise FileExistsError(
             f"{path} exists. Choose another folder{more}, or replace it with --force."
         )

@@ -69,11 +69,20 @@ def load_able(run: str, method: str) -> Any:
     Raises:
         ArtifactError: If there is no sound model, or it cannot do this.
     """
+    from fromnoise.base import GenerativeModel
+
     model = fromnoise.load(run)
     try:
         getattr(model, method)
     except AttributeError as error:
-        raise ArtifactError(f"{run}: {error}") from error
+        if hasattr(GenerativeModel, method):  # then it says why
+            raise ArtifactError(f"{run}: {error}") from error
+        able = [
+            cls.__name__ for cls in fromnoise.families.FAMILIES.values() if hasattr(cls, method)
+        ]
+        raise ArtifactError(
+            f"{run}: {type(model).__name__} has no {method}. It is for {' and '.join(able)}."
+        ) from error
     return model
 
 

@@ -106,7 +106,7 @@ class GAN(NeuralModel):
         network: A size, or a pair of modules (generator, critic) of your own, called as (z) and
             (x), with y appended when conditional; the critic returns ``(n, 1)``.
         learning_rate: Peak learning rate of the generator.
-        objective: What the two players lower; see the table of the module.
+        objective: What the two players lower; the page on GANs has a table of them.
         penalty: What the critic pays for its slope: ``"r1"`` at real rows, ``"r1-r2"`` at real
             and generated rows, ``"gradient-penalty"`` between them; ``"weight-clipping"`` cuts
             its weights to ±``weight_bound`` after each of its steps instead.
@@ -123,7 +123,9 @@ class GAN(NeuralModel):
             at 0 where none are held out); ``"auto"`` does so for fewer than 10,000 training
             images.
         truncation: When sampling, each entry of z is drawn from the normal distribution cut to
-            ±``truncation``: fewer odd samples, less variety. None draws from the whole of it.
+            ±``truncation``: fewer odd samples, less variety. It is for images: where generators
+            of vectors and tables jump, about z = 0, both sides stay however narrow the cut. None
+            draws from the whole of it.
 
     Attributes:
         history_: One dictionary a record. Beside those of every family: loss and gradient norm

@@ -2,7 +2,7 @@ r"""Objectives and the loop that minimises them. Nothing here names a family."""
 
 from fromnoise.training.budget import Budget, Clock
 from fromnoise.training.callbacks import Callback, ProgressBar, Record
-from fromnoise.training.checkpoint import Journal, RunFolder, open_journal, replacing
+from fromnoise.training.checkpoint import Journal, RunFolder, is_finished, open_journal, replacing
 from fromnoise.training.engine import Outcome, Rows, train
 from fromnoise.training.fingerprints import digest, fingerprint
 from fromnoise.training.interrupts import Interrupts
@@ -29,6 +29,7 @@ __all__ = [
     "digest",
     "entropy",
     "fingerprint",
+    "is_finished",
     "numpy_rng",
     "open_journal",
     "replacing",

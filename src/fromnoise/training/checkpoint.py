@@ -14,7 +14,7 @@ A fit goes on only with the family, arguments and data that it began with: a fin
 stands in every checkpoint.
 """
 
-__all__ = ["Journal", "RunFolder", "open_journal", "replacing"]
+__all__ = ["Journal", "RunFolder", "is_finished", "open_journal", "replacing"]
 
 import contextlib
 import fcntl
@@ -176,7 +176,8 @@ class RunFolder(Journal):
     def check(self, told: Callable[[], Tree]) -> None:
         r"""Refuse to go on with a fit of other arguments or data; ``told`` gives them as JSON."""
         fresh = json.loads(json.dumps(told()))  # tuples are lists in a manifest
-        for name in {**self._told, **fresh} if self.state is not None else ():
+        names = {"family": None, **self._told, **fresh}  # that first: others follow from it
+        for name in names if self.state is not None else ():
             was, now = self._told.get(name), fresh.get(name)
             if was != now:
                 raise DataError(
@@ -185,6 +186,8 @@ class RunFolder(Journal):
                     " run_dir."
                 )
         self._told = fresh
+        if self.state is not None:
+            logger.info("The fit in %s goes on after step %d.", self.path, self._last_step)
 
     def expect(self, n_bytes: int) -> None:
         r"""Raise an OSError where there is no room for two checkpoints of ``n_bytes``."""
@@ -281,7 +284,6 @@ class RunFolder(Journal):
                 tree["machine"],
                 _machine(),
             )
-        logger.info("The fit in %s goes on after step %d.", self.path, tree["step"])
 
     def _fail(self, step: int, error: Exception) -> None:
         folder = self._folder(step)
@@ -408,7 +410,10 @@ def open_journal(run_dir: str | os.PathLike[str] | None, every: str) -> Journal:
         >>> type(open_journal(None, "60s")).__name__
         'Journal'
     """
-    budget = Budget.parse(every)
+    try:
+        budget = Budget.parse(every)
+    except ValueError:
+        budget = None
     if budget is None or budget.unit == "epochs":
         raise ValueError(
             'checkpoint_every must be a time or a number of steps, such as "60s" or "500 steps",'
@@ -444,8 +449,23 @@ def _refuse_strange(path: Path) -> None:
         raise FileExistsError(f"{path} holds something else than a fit. Choose another run_dir.")
 
 
+def is_finished(path: str | os.PathLike[str]) -> bool:
+    r"""Return whether a folder holds the model of a fit that has come to its end.
+
+    Raises:
+        ArtifactError: If the model there is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> is_finished(tempfile.mkdtemp())
+        False
+    """
+    found = (Path(path) / _MANIFEST).exists()
+    return found and not read_bundle(Path(path)).get("interrupted", False)
+
+
 def _refuse_finished(path: Path) -> None:
-    if (path / _MANIFEST).exists() and not read_bundle(path).get("interrupted", False):
+    if is_finished(path):
         raise DataError(
             f"{path} holds a finished fit; fromnoise.load reads it. Choose another run_dir for"
             " a new one."
