@@ -1,5 +1,7 @@
 r"""Vectors: the map, its inverse and Jacobian, and which arrays are refused with what words."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fromnoise.data import Encoded, encoding_from_state, fit_encoding
+from fromnoise.data import Encoded, encoding_from_state, fit_encoding, load
 from fromnoise.data.vectors import VectorEncoding
 from fromnoise.errors import DataError
 
@@ -233,6 +235,32 @@ def test_c13_order_memory_maps_and_read_only_arrays_change_nothing(tmp_path):
     ):
         encoding = fit_encoding(other)
         assert np.array_equal(encoding.encode(encoding.check(other)).values, expected)
+
+
+def traced(function, *arguments):
+    r"""Return a result, and the most memory in bytes that was allocated on the way to it."""
+    tracemalloc.start()
+    try:
+        return function(*arguments), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("order", "dtype"), [("C", "float32"), ("F", "float32"), ("C", "int32")])
+def test_c14_a_map_is_measured_block_by_block_to_the_bits_of_the_array(tmp_path, order, dtype):
+    X = np.random.default_rng(0).normal(100, 20, (100_000, 40))
+    X[:, 3] = 7  # and a column that is looked at twice
+    X = np.asarray(X.astype(dtype), order=order)
+    np.save(tmp_path / "x.npy", X)
+    index = np.delete(np.arange(len(X)), np.arange(0, len(X), 50))
+    mapped = load(tmp_path / "x.npy").X
+    found, peak = traced(lambda: VectorEncoding.fit(mapped, index=index))
+    assert peak < 14e6
+    expected = VectorEncoding.fit(X, index=index)
+    assert np.array_equal(found.shift, expected.shift)
+    assert np.array_equal(found.scale, expected.scale)
+    np.testing.assert_allclose(expected.scale, X[index].std(0, dtype=np.float64), rtol=1e-9)
+    assert traced(found.check, mapped)[1] < 8e6
 
 
 def test_c13_input_is_not_changed(holed):

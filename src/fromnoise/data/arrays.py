@@ -5,8 +5,18 @@ between all is float64, so two limits hold everywhere: squares of numbers beyond
 overflow, and integers beyond `EXACT` would run into one another.
 """
 
-__all__ = ["EXACT", "LARGEST", "check_array_like", "put", "restore", "spread", "to_dtype"]
+__all__ = [
+    "EXACT",
+    "LARGEST",
+    "check_array_like",
+    "put",
+    "restore",
+    "spread",
+    "spreads",
+    "to_dtype",
+]
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -149,12 +159,69 @@ def spread(x: Array) -> tuple[float, float]:
         >>> spread(np.array([1e-300, 3e-300]))
         (2e-300, 1e-300)
     """
-    low, high = float(x.min()), float(x.max())
-    if low == high:
-        return low, 0.0
-    width = high - low
-    relative = (x - low) / width
-    return low + width * float(relative.mean()), width * float(relative.std())
+    mean, deviation = spreads([x[:, None]])
+    return float(mean[0]), float(deviation[0])
+
+
+def spreads(blocks: Iterable[Array]) -> tuple[Array, Array]:
+    r"""Return mean and standard deviation of columns whose rows come in blocks; NaN do not count.
+
+    Each block is measured on its own, from the least entry of each column and in units of its
+    range, then joined with those before it (Chan, Golub & LeVeque 1983): of n and m rows whose
+    means are δ apart, with p = m / (n + m),
+
+        mean += p δ,    std² = (1 - p) std² + p std_block² + p (1 - p) δ²
+
+    Means are held as distances from the first least entry, so that an offset that dwarfs the
+    spread costs no digit of it.
+
+    Args:
+        blocks: Arrays of numbers ``(n, d)``, finite or NaN, in any layout.
+
+    Returns:
+        Both ``(d,)``. The second is 0 only if a column is constant, and the first is then that
+        constant; or NaN for a column of NaN.
+
+    Example:
+        >>> X = np.arange(12.0).reshape(6, 2)
+        >>> [x.tolist() for x in spreads([X[:1], X[1:]])] == [[5, 6], [X[:, 0].std()] * 2]
+        True
+    """
+    n: Any = 0.0
+    origin: Any = np.nan
+    low, high, mean, deviation = origin, origin, n, n
+    for block in blocks:
+        m, least, most, step, width = _measured(block)
+        origin = np.where(n == 0, least, origin)
+        low, high = np.fmin(low, least), np.fmax(high, most)
+        p = m / np.maximum(n + m, 1)
+        delta = np.where(m > 0, least - origin + step - mean, 0.0)
+        apart = delta * np.sqrt(p * (1 - p))
+        deviation = np.hypot(np.hypot(deviation * np.sqrt(1 - p), width * np.sqrt(p)), apart)
+        mean = mean + p * delta
+        n = n + m
+    still = (low == high) | (n == 0)
+    return np.where(still, low, origin + mean), np.where(still, 0.0, deviation)
+
+
+def _measured(block: Array) -> tuple[Array, Array, Array, Array, Array]:
+    r"""Return, column by column: number, least, most, mean less the least, and deviation."""
+    x = np.array(block.T, np.float64, order="C")  # sums must not depend on the layout
+    gaps = np.isnan(x)
+    n = x.shape[1] - gaps.sum(1)
+    low, high = np.fmin.reduce(x, 1), np.fmax.reduce(x, 1)
+    width = np.where(high > low, high - low, 1.0)
+    x -= low[:, None]  # in place: a block is large
+    x /= width[:, None]
+    holed = bool(gaps.any())
+    if holed:
+        x[gaps] = 0.0
+    mean = x.sum(1) / np.maximum(n, 1)
+    x -= mean[:, None]
+    x *= x
+    if holed:
+        x[gaps] = 0.0
+    return n, low, high, width * mean, width * np.sqrt(x.sum(1) / np.maximum(n, 1))
 
 
 def _from_torch(X: Any) -> Array:

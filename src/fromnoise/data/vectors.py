@@ -20,13 +20,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fromnoise.data.arrays import EXACT, LARGEST, check_array_like, put, restore, spread, to_dtype
+from fromnoise.data.arrays import EXACT, LARGEST, check_array_like, put, restore, spreads, to_dtype
 from fromnoise.data.transforms import Encoded, FlatEncoding, Missing, Partial, full_mask
 from fromnoise.errors import DataError
 
 Array = NDArray[Any]
 
-_BLOCK = 2**21  # entries looked at together, so that a memory map is never copied whole
+_BLOCK = 2**18  # entries looked at together: fast, and a memory map is never copied whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +73,11 @@ class VectorEncoding(FlatEncoding):
         """
         container, array = check_array_like(X, at_least=2)
         gaps = _check_numbers(array, missing_ok=missing == "model")
-        rows = np.arange(len(array)) if index is None else np.asarray(index)
-        shift, scale = _moments(array, rows)
+        shift, scale = spreads(_blocks(array, index))
         still = np.flatnonzero(scale == 0)
         if index is not None and len(still):
             # A rare value may lie outside the training rows; the column is not constant for that.
-            shift[still], scale[still] = _moments(array[:, still], np.arange(len(array)))
+            shift[still], scale[still] = spreads(block[:, still] for block in _blocks(array))
         holes = gaps & ~np.isnan(shift)
         return cls(shift, scale, holes, array.dtype.name, container)
 
@@ -265,17 +264,6 @@ def _refuse_huge(block: Array, start: int) -> None:
         f"Column {column} holds {why}, in row {', '.join(map(str, rows))}: expected finite "
         "numbers of reasonable size."
     )
-
-
-def _moments(X: Array, rows: Array) -> tuple[Array, Array]:
-    shift = np.full(X.shape[1], np.nan)
-    scale = np.zeros(X.shape[1])
-    for column in range(X.shape[1]):
-        x = np.asarray(X[rows, column], np.float64)
-        x = x[~np.isnan(x)]
-        if len(x):
-            shift[column], scale[column] = spread(x)
-    return shift, scale
 
 
 def _columns(numbers: Sequence[int] | Array) -> str:
