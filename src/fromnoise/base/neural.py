@@ -215,13 +215,13 @@ class NeuralModel(GenerativeModel):
             raise
         order = numpy_rng(seed, _SPLIT).permutation(n)
         held_out = min(round(n * self.validation_fraction), _CHECK_ROWS) if n >= 10 else 0
-        self._held_out = order[:held_out]
+        self._held_out = order[:held_out].copy()  # a view would hold all of it
         return X, np.sort(order[held_out:])
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
         if not np.prod(self.encoding_.model_shape):
             raise DataError("Every column is constant; there is no distribution to learn.")
-        training = np.setdiff1d(np.arange(data.n_rows(X)), self._held_out)
+        training = np.delete(np.arange(data.n_rows(X)), self._held_out)
         self.network_size_ = self._size(len(training))
         rows = TrainingRows(X, self.encoding_, y, training)
         check = TrainingRows(X, self.encoding_, y, self._held_out) if self._held_out.size else rows
@@ -396,13 +396,16 @@ def _is_pair(network: Any) -> bool:
 
 
 class TrainingRows:
-    r"""Rows in model space: vectors and tables encoded once, images as they are drawn."""
+    r"""Rows in model space: tables are encoded once, arrays as they are drawn.
+
+    So of an array that is a map of a file no more is in memory than the batches at hand.
+    """
 
     def __init__(
         self, X: Any, encoding: Encoding, y: np.ndarray | None, index: np.ndarray
     ) -> None:
         self.X, self.encoding, self.y, self.index = X, encoding, y, index
-        self.encoded = None if encoding.kind == "images" else encoding.encode(X)
+        self.encoded = encoding.encode(X) if encoding.kind == "table" else None
 
     def __len__(self) -> int:
         return len(self.index)

@@ -1,0 +1,120 @@
+r"""Arrays larger than memory: as many bits right, and never more than blocks of them held."""
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fromnoise as fn
+from fromnoise.base.neural import TrainingRows
+
+N, WIDTH = 160_000, 100  # 64 MB of float32
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    r"""Return a map of a file that is mostly holes, which cost no time to write."""
+    path = tmp_path_factory.mktemp("large") / "x.npy"
+    X = np.lib.format.open_memmap(path, "w+", np.float32, (N, WIDTH))
+    X[:: N // 500] = np.random.default_rng(0).normal(size=(500, WIDTH))
+    X.flush()
+    return fn.data.load(path).X
+
+
+def peak_of(function: Callable[[], Any]) -> int:
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def flow(**arguments: Any) -> fn.FlowMatching:
+    return fn.FlowMatching(
+        **{"network": "small", "budget": "3 steps", "random_state": 0, **arguments}
+    )
+
+
+@pytest.mark.parametrize("kind", ["floats", "whole", "holed", "images"])
+def test_batches_are_those_of_rows_encoded_beforehand(kind: str) -> None:
+    X = np.random.default_rng(0).normal(3, 20, (200, 4))
+    if kind == "whole":
+        X = X.astype(np.int16)
+    if kind == "holed":
+        X[::3, 1] = np.nan
+    if kind == "images":
+        X = X.reshape(50, 4, 4).astype(np.uint8)
+    encoding = fn.data.fit_encoding(X, missing="model")
+    index = np.random.default_rng(1).permutation(len(X))[:40]
+    taken, _ = TrainingRows(X, encoding, None, index).take(
+        np.array([3, 30, 2]), np.random.default_rng(2)
+    )
+    whole = encoding.encode(X).rows(index[[3, 30, 2]])
+    assert np.array_equal(taken, encoding.pack(whole, np.random.default_rng(2)))
+
+
+@pytest.mark.parametrize("family", [fn.FlowMatching, fn.VAE])
+def test_c14_a_map_is_fitted_to_the_bits_of_the_array(tmp_path: Path, family: Any) -> None:
+    X = np.random.default_rng(0).normal(5, 3, (400, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", np.arange(400) % 3)
+    maps = [fn.data.load(tmp_path / name).X for name in ("x.npy", "y.npy")]
+    assert all(isinstance(part, np.memmap) for part in maps)
+    models = [
+        family(network="small", budget="5 steps", random_state=0).fit(*rows)
+        for rows in (maps, (X, np.arange(400) % 3))
+    ]
+    first, second = (model.networks_.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_c14_a_fit_holds_blocks_of_a_map(mapped: Any) -> None:
+    assert peak_of(lambda: flow().fit(mapped)) < 0.7 * mapped.nbytes
+
+
+_CHILD = r"""
+import resource, sys
+import fromnoise as fn
+
+def size():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmData")) * 1024
+
+def model(budget):
+    return fn.FlowMatching(network="small", batch_size=64, budget=budget, random_state=0)
+
+X = fn.data.load(sys.argv[1]).X
+model("2 steps").fit(X[:1000])  # whatever libraries allocate once
+limit = size() + 300_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+fitted = model("5 steps").fit(X)
+assert fitted.n_samples_fit_ == len(X) and fitted.status_ == "ok"
+try:
+    X.copy()
+except MemoryError:
+    print("streamed")
+"""
+
+
+@pytest.mark.slow  # a minute: two gigabytes are read three times
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of the kernel's kind")
+def test_c14_two_gigabytes_are_fitted_within_three_hundred_megabytes(tmp_path: Path) -> None:
+    shape = (1_000_000, 500)
+    X = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, shape)
+    X[::2000] = np.random.default_rng(0).normal(size=(500, 500))
+    X[:1000] = np.random.default_rng(1).normal(size=(1000, 500))
+    X.flush()
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, tmp_path / "x.npy"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.stdout == "streamed\n", child.stderr
