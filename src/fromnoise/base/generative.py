@@ -133,7 +133,8 @@ class GenerativeModel(BaseEstimator, ABC):
 
         Args:
             X: An array ``(n, d)``, a DataFrame, images ``(n, H, W)``, ``(n, H, W, C)`` or
-                ``(n, C, H, W)``. It is never modified.
+                ``(n, C, H, W)``. It is never modified. Or a map-style data set such as
+                PyTorch's, whose items are x, or x and y.
             y: None; or one label a row: ints, bools, strings or categories are classes, floats
                 (one or several columns) are continuous. The model then learns p(x | y).
 
@@ -173,6 +174,7 @@ class GenerativeModel(BaseEstimator, ABC):
             del self._journal
 
     def _fit(self, X: Any, y: Any, seed: int) -> None:
+        X, y = data.rows_of(X, y)
         X, index = self._split(X, seed)
         self.encoding_: Encoding = data.fit_encoding(X, missing=self.missing, index=index)
         X = self.encoding_.check(X)

@@ -9,6 +9,8 @@ __all__ = [
     "EXACT",
     "LARGEST",
     "check_array_like",
+    "is_dataset",
+    "is_torch",
     "put",
     "restore",
     "spread",
@@ -16,7 +18,8 @@ __all__ = [
     "to_dtype",
 ]
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +53,11 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
         >>> check_array_like([[1, 2], [3, 4]], at_least=2)[1].shape
         (2, 2)
     """
+    if is_dataset(X):
+        raise DataError(
+            f"{type(X).__name__} is a data set, and only fit takes one: hand in its rows,"
+            " fromnoise.data.load(dataset).X."
+        )
     container = "torch" if type(X).__module__.partition(".")[0] == "torch" else "numpy"
     if container == "torch":
         X = _from_torch(X)
@@ -68,6 +76,38 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
     except ValueError as error:
         raise DataError(str(error)) from error
     return container, np.asarray(array)
+
+
+def is_dataset(X: Any) -> bool:
+    r"""Return whether ``X`` is a data set to be read item by item, or a stream of PyTorch's.
+
+    Example:
+        >>> class Squares:
+        ...     def __len__(self):
+        ...         return 3
+        ...
+        ...     def __getitem__(self, i):
+        ...         return np.array([i, i * i])
+        >>> is_dataset(Squares()), is_dataset(np.eye(2)), is_dataset([[1, 2]])
+        (True, False, False)
+    """
+    names = ("shape", "__array__", "__dataframe__", "columns")
+    if isinstance(X, Sequence | Mapping) or any(hasattr(X, name) for name in names):
+        return False
+    return is_torch(X, "Dataset", "DataLoader") or (
+        hasattr(X, "__len__") and hasattr(X, "__getitem__")
+    )
+
+
+def is_torch(X: Any, *names: str) -> bool:
+    r"""Return whether ``X`` is of one of the classes of ``torch.utils.data``; torch is not loaded.
+
+    Example:
+        >>> is_torch(np.eye(2), "Dataset")
+        False
+    """
+    module = sys.modules.get("torch.utils.data")  # without it nobody has an object of its classes
+    return any(module is not None and isinstance(X, getattr(module, name)) for name in names)
 
 
 def restore(x: Array, dtype: str, container: str) -> Any:

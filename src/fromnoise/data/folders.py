@@ -6,7 +6,7 @@ formats are tried, sizes are capped before pixels are unpacked, links and pipes 
 All that is wrong with a folder is said at once, in a table of files and reasons.
 """
 
-__all__ = ["read_folder"]
+__all__ = ["pixels_of", "read_folder"]
 
 import stat
 import warnings
@@ -84,6 +84,40 @@ def read_folder(
     return (images(array, "last") if ambiguous else array), labels, note
 
 
+def pixels_of(image: "Image.Image", size: tuple[int, int] | None = None) -> Array:
+    r"""Return the pixels of a picture, turned as it was taken.
+
+    Args:
+        image: Of any mode that a PNG, JPEG, WEBP or BMP has.
+        size: (Height, width) to resize and centre-crop to.
+
+    Returns:
+        uint8, or float32 from 0 to 1 where there are 16 bits; ``(H, W)``, or ``(H, W, C)`` for
+        colours and transparency.
+
+    Raises:
+        ValueError: If it is too large, animated, or of another mode.
+
+    Example:
+        >>> from PIL import Image
+        >>> pixels_of(Image.new("1", (3, 2), 1)).tolist()
+        [[255, 255, 255], [255, 255, 255]]
+    """
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    if image.width * image.height > PIXEL_CAP:
+        raise ValueError(f"has {image.width} x {image.height} pixels, more than 64 million")
+    # A phone's MPO is a still JPEG with a second picture, such as a thumbnail, behind it.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise ValueError("is animated: save one frame of it")
+    plain = _converted(ImageOps.exif_transpose(image))
+    if size is not None:
+        plain = ImageOps.fit(plain, size[::-1], Resampling.LANCZOS)
+    array = np.asarray(plain)
+    return array if array.dtype == np.uint8 else np.clip(array, 0, 65_535) / np.float32(65_535)
+
+
 def _checked_size(image_size: Any) -> tuple[int, int] | None:
     if image_size is None:
         return None
@@ -134,28 +168,12 @@ def _read_file(path: Path, size: tuple[int, int] | None) -> Array | str:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with Image.open(path, formats=FORMATS) as image:
-                return _pixels(image, size)
+                return pixels_of(image, size)
     except UnidentifiedImageError:
         return f"holds no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
     except Exception as error:  # decoders raise anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         return reason if reason.isprintable() else ascii(reason)
-
-
-def _pixels(image: "Image.Image", size: tuple[int, int] | None) -> Array:
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
-    if image.width * image.height > PIXEL_CAP:
-        raise ValueError(f"has {image.width} x {image.height} pixels, more than 64 million")
-    # A phone's MPO is a still JPEG with a second picture, such as a thumbnail, behind it.
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise ValueError("is animated: save one frame of it")
-    plain = _converted(ImageOps.exif_transpose(image))
-    if size is not None:
-        plain = ImageOps.fit(plain, size[::-1], Resampling.LANCZOS)
-    array = np.asarray(plain)
-    return array if array.dtype == np.uint8 else np.clip(array, 0, 65_535) / np.float32(65_535)
 
 
 def _converted(image: "Image.Image") -> "Image.Image":

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from fromnoise.data import toy
+from fromnoise.data.arrays import is_dataset
 from fromnoise.data.containers import Kind, kind_of
 from fromnoise.data.csv_files import read_csv
+from fromnoise.data.datasets import read_dataset
 from fromnoise.data.folders import read_folder
 from fromnoise.data.frames import is_frame
 from fromnoise.data.mnist import holds_mnist, read_mnist
@@ -67,8 +69,8 @@ def load(
         source: A built-in name (``digits, wine, breast-cancer, diabetes, fashion-mnist`` and the
             toy distributions ``moons, 8gaussians, 25gaussians, checkerboard, swissroll,
             scurve``); a path to a ``.csv``, ``.tsv``, ``.parquet``, ``.npy`` or ``.npz`` file
-            (arrays ``X`` and ``y``) or to a folder of images; an array, tensor or DataFrame; or
-            `Data`.
+            (arrays ``X`` and ``y``) or to a folder of images; an array, tensor or DataFrame; a
+            map-style data set such as PyTorch's, which is read into memory; or `Data`.
         label: Column of a table to take out as ``y``.
         image_size: Side, or (height, width), that the images of a folder are resized to.
         encoding: Of a CSV file without a byte order mark.
@@ -97,6 +99,9 @@ def _load(source: Any, image_size: int | tuple[int, int] | None, encoding: str) 
         return _BUILT_IN[source](source)
     if isinstance(source, str | Path):
         return _from_path(source, image_size, encoding)
+    if is_dataset(source):
+        X, y = read_dataset(source)
+        return Data(X, y, kind=kind_of(X), name=type(source).__name__)
     X = np.asarray(source) if isinstance(source, list | tuple) else source
     return Data(X, kind=kind_of(X), name="data")
 
