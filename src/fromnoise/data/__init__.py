@@ -2,6 +2,7 @@ r"""Data: where they come from, and the invertible maps between them and model s
 
 from fromnoise.data.conditions import Condition
 from fromnoise.data.containers import from_state, n_rows, take, to_state
+from fromnoise.data.conversion import to_npy
 from fromnoise.data.datasets import rows_of
 from fromnoise.data.encodings import encoding_from_state, fit_encoding
 from fromnoise.data.images import ImageArray, images
@@ -22,5 +23,6 @@ __all__ = [
     "n_rows",
     "rows_of",
     "take",
+    "to_npy",
     "to_state",
 ]

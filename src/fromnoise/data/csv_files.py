@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fromnoise.data.memory import refuse_too_large
 from fromnoise.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _BOMS = {
     codecs.BOM_UTF8: "utf-8",
 }
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_TIMES = 8  # as much memory as its size in bytes takes a file at least, at 16 bytes a field
 _GAPS = {"", "NA", "NaN", "nan", "null"}
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)\.?|(0|[1-9][0-9]*)?\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -61,6 +63,7 @@ def read_csv(path: Path, encoding: str = "utf-8") -> "tuple[pd.DataFrame, tuple[
 
     Raises:
         DataError: If it cannot be read whole and for certain; the message says where.
+        MemoryError: If what it holds would not fit in memory.
 
     Example:
         >>> import tempfile
@@ -73,6 +76,8 @@ def read_csv(path: Path, encoding: str = "utf-8") -> "tuple[pd.DataFrame, tuple[
     import pandas as pd
 
     place = shown(str(path), 120)
+    advice = "write it as Parquet, of which fromnoise.data.to_npy makes a .npy file by blocks."
+    refuse_too_large(_TIMES * path.stat().st_size, f"{place}, read whole,", advice)
     text = _decoded(path.read_bytes(), place, encoding)
     mark = _delimiter(place, text)
     header, rows, lines = _parsed(place, text, mark)

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from fromnoise.data.memory import refuse_too_large
+from fromnoise.errors import shown
+
 Array = NDArray[Any]
 
 _LENGTHS = 26  # where a member's local header holds the lengths of its name and extra field
@@ -32,6 +35,7 @@ def read_npz(path: Path) -> dict[str, Array]:
 
     Raises:
         ValueError: If a member is no array of numbers or text, or is cut off.
+        MemoryError: If one that is compressed would not fit in memory.
         zipfile.BadZipFile: If it is no zip file.
 
     Example:
@@ -46,9 +50,19 @@ def read_npz(path: Path) -> dict[str, Array]:
         return {
             name: _mapped(path, member)
             if member.compress_type == zipfile.ZIP_STORED
-            else stored[name]
+            else _unpacked(stored, name, member)
             for name, member in members.items()
         }
+
+
+def _unpacked(stored: Any, name: str, member: zipfile.ZipInfo) -> Array:
+    advice = "save it by numpy.savez, of which fromnoise.data.load makes a map."
+    refuse_too_large(member.file_size, f"{shown(member.filename)}, unpacked,", advice)
+    try:
+        array: Array = stored[name]
+    except MemoryError as error:
+        raise ValueError(f"{member.filename} claims more than there is") from error
+    return array
 
 
 def _mapped(path: Path, member: zipfile.ZipInfo) -> Array:

@@ -80,6 +80,7 @@ def load(
 
     Raises:
         DataError: If the source is unknown or cannot be read whole; the message says where.
+        MemoryError: If a table or a compressed array would not fit in memory; with the estimate.
 
     Example:
         >>> data = load("digits")
@@ -170,7 +171,7 @@ def _read_arrays(path: Path, encoding: str) -> Data:
     del encoding
     try:
         arrays = read_npz(path)
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{_name(path)} is no sound .npz file of numbers: {error}") from error
     y = np.array(arrays.pop("y")) if "y" in arrays else None
     if "X" not in arrays and len(arrays) != 1:
