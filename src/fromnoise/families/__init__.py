@@ -40,7 +40,8 @@ FAMILIES: Mapping[str, type[GenerativeModel]] = {
 }
 PRESETS: Mapping[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in FAMILIES},
-    "latent-flow": ("autoencoder", {"prior": "flow"}),
+    # Codes of a perceptron are harder for a flow to follow than those of convolutions.
+    "latent-flow": ("autoencoder", {"prior": "flow", "network": "medium"}),
     "ddpm": (
         "diffusion",
         {

@@ -120,14 +120,14 @@ def default_network(
 
 
 def default_latent_dim(shape: tuple[int, ...]) -> int:
-    r"""Return the length of a code: half the columns, at most 32; a pixel in four for images.
+    r"""Return the length of a code: half the columns, at most 32; a pixel in four, at most 64.
 
     Example:
         >>> [default_latent_dim(shape) for shape in ((5,), (1, 8, 8), (1, 28, 28))]
-        [3, 16, 32]
+        [3, 16, 64]
     """
-    share = 2 if len(shape) == 1 else 4
-    return min(32, max(1, -(-math.prod(shape) // share)))
+    share, most = (2, 32) if len(shape) == 1 else (4, 64)
+    return min(most, max(1, -(-math.prod(shape) // share)))
 
 
 def default_encoder(shape: tuple[int, ...], size: Size, n_out: int) -> nn.Module:
