@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fromnoise as fn
 from fromnoise.data import fit_encoding, load
+from fromnoise.data.sinks import open_sink
 from fromnoise.errors import DataError
 
 
@@ -183,6 +185,56 @@ def test_d4_modes(tmp_path, mode, name, channels):
     assert np.abs(X[0].astype(int) - expected).max() <= (16 if name == "jpg" else 0)
 
 
+@pytest.mark.parametrize(
+    ("mode", "name", "channels"),
+    [
+        ("RGB", "a.webp", 3),
+        ("RGBA", "a.webp", 4),
+        ("L", "a.webp", 3),  # the format has no grey
+        ("1", "a.bmp", 0),
+        ("L", "a.bmp", 0),
+        ("P", "a.bmp", 3),
+        ("RGB", "a.bmp", 3),
+        ("L", "a.jpg", 0),
+        ("YCbCr", "a.jpeg", 3),
+    ],
+)
+def test_d4_modes_of_every_format(tmp_path, mode, name, channels):
+    image = picture(mode, size=(40, 30))
+    if mode == "RGBA":
+        image.putalpha(picture("L", size=(40, 30)))
+    image.save(tmp_path / name, lossless=True, exact=True, quality=100, subsampling=0)
+    X = load(tmp_path).X
+    assert X.dtype == np.uint8 and X.shape == (1, 30, 40, channels)[: 4 if channels else 3]
+    plain = {0: "L", 3: "RGB", 4: "RGBA"}[channels]
+    off = np.abs(X[0].astype(int) - np.asarray(image.convert(plain)).astype(int))
+    assert off.max() <= (20 if name.startswith("a.j") else 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "clear"), [("1", 255), ("L", 200), ("RGB", (200, 10, 10)), ("P", 0)]
+)
+def test_d4_one_shade_may_be_transparent_in_every_mode(tmp_path, mode, clear):
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[:, :4] = (200, 10, 10) if mode == "RGB" else 200 if mode != "1" else 255
+    image = Image.fromarray(pixels)
+    image = image.quantize(2) if mode == "P" else image.convert(mode)
+    clear = image.getpixel((0, 0)) if mode == "P" else clear
+    image.save(tmp_path / "a.png", transparency=clear)
+    X = load(tmp_path).X
+    assert X.shape == (1, 6, 8, 4 if mode in ("RGB", "P") else 2)
+    assert (X[0, :, :4, -1] == 0).all() and (X[0, :, 4:, -1] == 255).all()
+    picture("RGB").save(tmp_path / "b.png")
+    X = load(tmp_path).X
+    assert (X[0, :, :4] == 255).all() and (X[0, :, 4:] == 0).all()
+
+
+def test_d4_what_sixteen_bits_cannot_show_is_refused(folder):
+    deep = Image.fromarray(np.full((6, 8), 500, np.uint16))
+    deep.save(folder / "cat" / "x.png", transparency=500)
+    assert "is grey of 16 bits with a transparent shade" in listed(folder, "cat/x.png")
+
+
 def test_d4_floats_are_refused(folder, monkeypatch):
     def opened(image):
         image.im, image._mode = picture("F").im, "F"
@@ -345,6 +397,29 @@ def test_d8_a_name_of_255_bytes_a_dash_and_a_socket(folder):
     with socket.socket(socket.AF_UNIX) as sock, contextlib.chdir(folder / "dog"):
         sock.bind("s.png")
     assert "is no regular file" in listed(folder, "dog/s.png")
+
+
+def test_d8_hostile_names_of_classes_survive_a_model_its_folder_and_its_samples(tmp_path):
+    names = [b"\xff\xfe", b"new\nline", b"-rf", "‮gnp".encode(), b"<b>"]
+    for name in names:
+        os.mkdir(os.path.join(os.fsencode(tmp_path), name))
+        for i in range(2):
+            place = os.path.join(os.fsencode(tmp_path), name, b"%d.png" % i)
+            with open(place, "wb") as file:
+                picture("L").save(file, "PNG")
+    data = load(tmp_path)
+    labels = sorted({os.fsencode(label) for label in data.y.tolist()})
+    assert labels == sorted(names)
+    model = fn.VAE(network="small", budget="1 steps", random_state=0).fit(data.X, data.y)
+    model.save(tmp_path.with_name("model"))
+    assert (
+        fn.load(tmp_path.with_name("model")).condition_.classes_.tolist()
+        == np.unique(data.y).tolist()
+    )
+    with open_sink(tmp_path.with_name("drawn"), kind="images", n_rows=5) as sink:
+        sink.write(model.sample(5, y=np.unique(data.y), random_state=0), np.unique(data.y))
+    drawn = sorted(path.parent.name for path in tmp_path.with_name("drawn").rglob("*.png"))
+    assert drawn == ["%3Cb%3E", "%5Cudcff%5Cudcfe", "%E2%80%AEgnp", "-rf", "new%0Aline"]
 
 
 def test_d9_a_file_that_vanishes_while_it_is_read_is_listed(folder, monkeypatch):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
+import fromnoise as fn
 from fromnoise.data import encoding_from_state, fit_encoding, from_state, take, to_state
 from fromnoise.data.columns import Column
 from fromnoise.data.frames import column_of, native
@@ -389,6 +390,42 @@ def test_c7_other_dtypes_are_named(table):
     assert_same(round_trip(encoding, table.assign(n=table["n"].astype(float))), table)
 
 
+@pytest.fixture(scope="module")
+def model():
+    X = pd.DataFrame({"size": numbers, "colour": np.resize(["red", "blue"], N)})
+    return fn.VAE(network="small", budget="1 steps", random_state=0).fit(
+        X, np.resize(["x", "y"], N)
+    )
+
+
+@pytest.mark.parametrize("method", ["score_samples", "encode", "transform", "impute"])
+def test_c7_every_method_refuses_by_name_what_fit_did_not_see(model, method):
+    X = pd.DataFrame({"colour": ["red"] * 3, "size": [1.0, 2.0, 3.0]})  # in another order
+    more = {} if method == "transform" else {"y": "x"}
+    assert len(getattr(model, method)(X, **more)) == 3
+    long = "n" * 99
+    for other, message in [
+        (X.assign(colour="green"), "'colour' holds 'green', which was not in fit"),
+        (X.rename(columns={"size": "s\x1b"}), r"unseen at fit time: 's\\x1b'.*missing: 'size'"),
+        (X.drop(columns="colour"), "now missing: 'colour'"),
+        (X.assign(**{long: 1}), "unseen at fit time: '" + "n" * 38 + "…"),
+        (X.assign(size="large"), "'size' held real values in fit, now text"),
+        (X.to_numpy(), "Expected a DataFrame"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            getattr(model, method)(other, **more)
+    if more:
+        with pytest.raises(DataError, match=r"class 'z', which was not in fit\. Known: 'x', 'y'"):
+            getattr(model, method)(X, y="z")
+
+
+def test_c7_labels_of_samples_are_refused_by_name(model):
+    with pytest.raises(DataError, match=r"class 'z', which was not in fit\. Known: 'x', 'y'"):
+        model.sample(3, y="z")
+    with pytest.raises(DataError, match="y has 2 rows, expected 3"):
+        model.sample(3, y=["x", "y"])
+
+
 def test_dates_of_another_unit_or_library_are_converted():
     X = pd.DataFrame({"d": COLUMNS["days"].as_unit("us"), "x": numbers})
     encoding = fit_encoding(X)
@@ -486,6 +523,30 @@ def test_c12_many_columns_are_no_trouble():
     X = pd.DataFrame(rng().normal(size=(20, 1500)))
     encoding = fit_encoding(X)
     assert_same(round_trip(encoding, X), X)
+
+
+def test_c12_a_hundred_thousand_categories_are_refused_or_coded():
+    many = np.array([f"id {i:05}" for i in range(100_000)], object)
+    with pytest.raises(DataError, match="'x' holds 100000 distinct texts in 100000 rows"):
+        fit_encoding(pd.DataFrame({"x": many}))
+    X = pd.DataFrame({"x": np.tile(many, 2)})
+    encoding = fit_encoding(X)
+    assert encoding.cardinalities == (100_000,) and encoding.model_shape == (100_000,)
+    few = X[99_990:100_010]
+    assert_same(round_trip(encoding, few.reset_index(drop=True)), few.reset_index(drop=True))
+    packed = encoding.pack(encoding.encode(few))
+    assert (packed.argmax(1) == np.arange(99_990, 100_010) % 100_000).all()
+
+
+@pytest.mark.slow  # a column takes a millisecond to read and as long to measure
+def test_c12_ten_thousand_columns_of_a_file_are_fitted_and_come_back(tmp_path):
+    names = [f"c{i}" for i in range(10_000)]
+    X = pd.DataFrame(rng().normal(size=(20, 10_000)).round(3), columns=names)
+    X.to_csv(tmp_path / "x.csv", index=False)
+    read = fn.data.load(tmp_path / "x.csv").X
+    assert_same(read, X)
+    model = fn.FlowMatching(network="small", budget="1 steps", random_state=0).fit(read)
+    assert model.sample(2).columns.tolist() == names
 
 
 # ------------------------------------------------------------------ polars

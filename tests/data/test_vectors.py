@@ -1,8 +1,11 @@
 r"""Vectors: the map, its inverse and Jacobian, and which arrays are refused with what words."""
 
+import pickle
 import tracemalloc
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 from hypothesis import given
@@ -303,6 +306,42 @@ def test_c13_other_kinds_of_arrays_are_refused():
         fit_encoding(np.ma.masked_equal(np.eye(3), 0))
     with pytest.raises(DataError):
         fit_encoding(np.array([["a", "b"], ["c", "d"]]))
+    days = np.array([["2020-01-01"], ["2020-01-02"]], "M8[D]")
+    for dates in (days, days - days[0]):
+        with pytest.raises(DataError, match=r"dtype (datetime|timedelta)64\[D\]: .*DataFrame"):
+            fit_encoding(dates)
+        with pytest.raises(DataError, match="dtype"):
+            fit_encoding(np.eye(1)[[0, 0]]).check(dates)
+    with pytest.raises(DataError, match=r"got other objects in 2 rows \(row 0: datetime.date"):
+        fit_encoding(days.astype(object))
+    with pytest.raises(DataError, match=r"got other objects in 1 rows \(row 1: <NA>"):
+        fit_encoding(np.array([[1.0], [pd.NA]], object))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.eye(4, dtype=np.float16),
+        np.arange(8).reshape(4, 2),
+        np.eye(4, dtype=bool),
+        np.asfortranarray(np.eye(4)),
+        np.eye(4, dtype=">f8"),
+        np.array([[Decimal("1.5"), 2], [3.0, np.float32(4)], [None, True]], object),
+    ],
+    ids=["float16", "int64", "bool", "fortran", "big-endian", "objects"],
+)
+def test_c13_every_dtype_gives_what_float64_gives_and_is_left_alone(X):
+    before = pickle.dumps(X)
+    X.setflags(write=False)
+    encoding = fit_encoding(X, missing="model")
+    expected = fit_encoding(X.astype(np.float64), missing="model")
+    given, plain = (
+        code.pack(code.encode(code.check(rows)))
+        for code, rows in ((encoding, X), (expected, X.astype(np.float64)))
+    )
+    assert np.array_equal(given, plain)
+    X.setflags(write=True)
+    assert pickle.dumps(X) == before
 
 
 def test_c6_objects_that_hold_numbers_are_converted_and_text_is_listed():

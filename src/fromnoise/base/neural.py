@@ -43,7 +43,8 @@ from fromnoise.training import (
 )
 
 _SPLIT, _INIT, _CHECK, _MEASURE = 20, 21, 22, 23  # what a random stream is for
-_CHECK_ROWS, _CHECK_DRAWS, _MEASURED_ROWS = 2000, 1024, 10_000
+_CHECK_ROWS, _CHECK_DRAWS = 2000, 1024
+_MEASURED_ROWS, _MEASURED_NUMBERS = 10_000, 2**27  # at most; half a gigabyte
 _CHECK_BATCH, _CHECK_IMAGES = 256, 64
 
 
@@ -230,7 +231,8 @@ class NeuralModel(GenerativeModel):
             torch.default_generator.manual_seed(seed_of(seed, _INIT) % 2**63)
             self.networks_ = self.build().to(self._device())
             self.n_parameters_ = sum(p.numel() for p in self.networks_.parameters())
-            few = np.arange(min(len(rows), _MEASURED_ROWS))
+            wide = max(1, _MEASURED_NUMBERS // int(np.prod(self.encoding_.model_shape)))
+            few = np.arange(min(len(rows), _MEASURED_ROWS, wide))
             self.measure(rows.take(few, numpy_rng(seed, _MEASURE))[0])
             self._train(rows, check, budget or self._auto_budget(len(rows)), seed, born)
 

@@ -20,6 +20,9 @@ __all__ = [
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -64,7 +67,7 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError("Masked arrays are not supported: use X.filled(numpy.nan).")
     if getattr(getattr(X, "dtype", None), "kind", "") == "O" and X.ndim == 2:
-        _refuse_text(np.asarray(X))
+        _refuse_objects(np.asarray(X))
     try:
         array = check_array(
             X,
@@ -75,6 +78,11 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
         )
     except ValueError as error:
         raise DataError(str(error)) from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"Expected numbers, got an array of dtype {array.dtype}: convert it, or pass a "
+            "DataFrame, which takes dates and durations."
+        )
     return container, np.asarray(array)
 
 
@@ -270,15 +278,18 @@ def _from_torch(X: Any) -> Array:
     return numbers
 
 
-def _refuse_text(X: Array) -> None:
-    bad = np.array([[isinstance(entry, str | bytes) for entry in row] for row in X], bool)
+def _refuse_objects(X: Array) -> None:
+    numbers = (Real, Decimal, np.bool_, NoneType)
+    bad = np.array([[not isinstance(entry, numbers) for entry in row] for row in X], bool)
     if bad.any():
         rows = np.flatnonzero(bad.any(1))[:3]
         listed = "; ".join(
             f"row {row}: {', '.join(shown(entry) for entry in X[row][bad[row]][:3])}"
             for row in rows
         )
+        text = all(isinstance(entry, str | bytes) for entry in X[bad])
         raise DataError(
-            f"Expected numbers, got text in {int(bad.any(1).sum())} rows ({listed}). Convert the "
-            "columns to numbers, or pass a DataFrame, where text is a category."
+            f"Expected numbers, got {'text' if text else 'other objects'} in "
+            f"{int(bad.any(1).sum())} rows ({listed}). Convert the columns to numbers, or pass a "
+            "DataFrame, where text is a category and dates are dates."
         )

@@ -180,6 +180,8 @@ def _converted(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith("I"):
+        if "transparency" in image.info:
+            raise ValueError("is grey of 16 bits with a transparent shade: save it with 8 bits")
         # Pillow's own conversion of 16 bits to 8 clips nearly everything to white.
         return Image.fromarray(np.asarray(image).astype(np.float32))
     if image.mode not in _MODES:

@@ -272,7 +272,12 @@ def _as_uint8(X: Any, layout: str, limits: tuple[float, float]) -> np.ndarray:
 
 def _folder_name(label: str) -> str:
     r"""Return a label as the name of a folder; marks that a file system may refuse are %XX."""
-    plain = [c if c.isprintable() and c not in '%/\\:*?"<>|' else quote(c, "") for c in label]
+    marks = '%/\\:*?"<>|'
+    plain = [
+        # A label that was the name of a folder need not be UTF-8.
+        c if c.isprintable() and c not in marks else quote(c, "", errors="backslashreplace")
+        for c in label
+    ]
     name = "".join(plain)
     # A leading dot would hide the folder, an empty name be none.
     return "%2E" + name[1:] if name.startswith(".") else name or "%"

@@ -313,8 +313,9 @@ class FlatEncoding(Encoding):
         if not encoded.observed.all():
             filler = 0.0 if rng is None else rng.standard_normal(values.shape)
             values = np.where(encoded.observed, values, filler)
+        one = np.float32(1)
         groups = [
-            np.where(encoded.codes[:, [part]] == np.arange(size), 1.0, -1.0)
+            np.where(encoded.codes[:, [part]] == np.arange(size), one, -one)
             for part, size in enumerate(self.cardinalities)
         ]
         return np.concatenate([values, *groups], axis=1, dtype=np.float32, casting="same_kind")
