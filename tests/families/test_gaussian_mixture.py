@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Reference
 
 import fromnoise as fn
-from fromnoise.mixture import em, products
+from fromnoise.mixture import em, products, reading, starts
 from fromnoise.mixture import rows as blocks_of_rows
 
 KINDS = ("full", "tied", "diag", "spherical")
@@ -68,6 +68,20 @@ def test_equals_scikit_learn_from_the_same_start(kind: str, scale: float) -> Non
     assert (ours.predict(X) == theirs.predict(X)).all()
     assert ours.bic(X) == pytest.approx(theirs.bic(X), rel=1e-10)
     assert ours.aic(X) == pytest.approx(theirs.aic(X), rel=1e-10)
+
+
+@pytest.mark.parametrize("stretch", [3.0, 30.0, 100.0])
+def test_equals_scikit_learn_where_components_are_long_and_thin(stretch: float) -> None:
+    # Condition numbers up to the largest that products are trusted with, and beyond.
+    X = clusters(d=4)
+    X[:, 3] = X[:, 0] + X[:, 3] / stretch
+    given = {**start(X, "full"), "max_iter": 60, "tol": 1e-6, "reg_covar": 0}
+    ours, theirs = fn.GaussianMixture(**given).fit(X), Reference(**given).fit(X)
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.weights_, theirs.weights_, rtol=1e-8)
+    np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-8)
+    np.testing.assert_allclose(ours.covariances_, theirs.covariances_, rtol=1e-7, atol=1e-9)
+    assert ours.score(X) == pytest.approx(theirs.score(X), rel=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -463,7 +477,9 @@ def test_ctrl_c_keeps_the_last_complete_iteration(monkeypatch: Any) -> None:
 def test_blocks_of_rows_do_not_change_the_fit(monkeypatch: Any) -> None:
     X = clusters(500, 3)
     whole = quiet(fn.GaussianMixture(**start(X, "full")), X)
-    monkeypatch.setattr(blocks_of_rows, "NUMBERS", 100)
+    for module in (em, starts, blocks_of_rows):
+        monkeypatch.setattr(module, "NUMBERS", 100)
+    monkeypatch.setattr(reading, "_CHUNK", 200)
     monkeypatch.setattr(products, "_FEWEST_ROWS", 7)
     monkeypatch.setattr(products, "_BLOCK_NUMBERS", 100)
     blocks = quiet(fn.GaussianMixture(**start(X, "full")), X)

@@ -37,6 +37,7 @@ from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.mixture import (
     Limit,
     Mixture,
+    Reader,
     Rows,
     Run,
     Search,
@@ -196,40 +197,34 @@ class GaussianMixture(GenerativeModel):
         self._journal.save(limit.iterations, state, loss)
 
     def _rows(self, X: Any, y: np.ndarray | None, seed: int) -> Rows:
-        encoding = self.encoding_
-        encoded = encoding.dequantise(encoding.encode(X), numpy_rng(seed, _FILL))
-        values = torch.from_numpy(encoded.values.reshape(len(encoded.values), -1)).double()
-        self.constant_ = values[0].numpy().copy()
-        self.varying_ = (values != values[0]).any(0).numpy()
-        values = values[:, torch.from_numpy(self.varying_)]
-        classes = y if self.condition_ is not None and self.condition_.n_classes else None
-        if y is not None and classes is None:
-            values = torch.cat([values, torch.from_numpy(y).double()], dim=1)
-        if values.shape[1] == 0 and not encoding.cardinalities:
+        classes = y if self._has_classes() else None
+        label = None if classes is not None else y
+        reader = Reader(X, self.encoding_, label, (seed, _FILL))
+        self.constant_, self.varying_ = reader.constant, reader.varying
+        n, d, cardinalities = len(reader), len(reader.variance), self.encoding_.cardinalities
+        if d == 0 and not cardinalities:
             raise DataError("Every column is constant; there is no distribution to learn.")
-        kind = self.covariance_type
-        if kind == "auto":
-            fewest = len(values) if classes is None else np.bincount(classes).min()
-            enough = 2 * values.shape[1] <= min(fewest, 2 * _FULL_COLUMNS)
-            kind = "full" if enough else "diag"
         given = getattr(self, "_sample_weight", None)
-        weight = checked_weight(given, len(values))
-        if y is not None and given is not None:
+        weight = checked_weight(given, n)
+        if y is not None and weight is not None:
             self.labels_ = self._weighted_labels(y, weight.numpy(), seed)
-        observed = torch.from_numpy(self._observed(encoded))
-        if y is not None and classes is None:
-            known = torch.ones(len(values), y.shape[1], dtype=torch.bool)
-            observed = torch.cat([observed, known], dim=1)
-        return Rows(
-            values=values,
-            codes=torch.from_numpy(encoded.codes),
-            weight=weight,
-            classes=torch.zeros(len(values)) if classes is None else torch.from_numpy(classes),
-            observed=observed,
-            kind=kind,
-            units=self._units(values),
-            cardinalities=encoding.cardinalities,
-        ).sorted()
+        facts: dict[str, Any] = {
+            "kind": self._kind(n if classes is None else np.bincount(classes).min(), d),
+            "units": self._units(d),
+            "variance": reader.variance,
+            "cardinalities": cardinalities,
+        }
+        if reader.kept is None:
+            return Rows.read(reader.chunks, n, classes, weight, **facts)
+        observed = self._observed(reader.kept)
+        if label is not None:
+            observed = np.concatenate([observed, np.ones(label.shape, bool)], axis=1)
+        return Rows.keep(*next(reader.chunks()), observed, classes, weight, **facts)
+
+    def _kind(self, fewest: int, d: int) -> str:
+        if self.covariance_type != "auto":
+            return self.covariance_type
+        return "full" if 2 * d <= min(fewest, 2 * _FULL_COLUMNS) else "diag"
 
     def _observed(self, encoded: Encoded) -> np.ndarray:
         r"""Return which of the varying columns a row has, ``(n, d)``."""
@@ -245,9 +240,9 @@ class GaussianMixture(GenerativeModel):
         rng = numpy_rng(seed, _LABELS)
         return y[rng.choice(len(y), size=len(y), p=weight / weight.sum())]
 
-    def _units(self, values: Tensor) -> Tensor:
+    def _units(self, d: int) -> Tensor:
         r"""Units of the data that one unit of each model column stands for."""
-        units = torch.ones(values.shape[1], dtype=torch.float64)
+        units = torch.ones(d, dtype=torch.float64)
         linear = self.encoding_.linear()
         if linear is not None:
             scale = torch.from_numpy(np.asarray(linear[1], dtype=float).reshape(-1))
@@ -256,8 +251,8 @@ class GaussianMixture(GenerativeModel):
         return units
 
     def _counts(self, rows: Rows) -> tuple[int, ...]:
-        smallest = min(len(group) for group in rows.groups)
-        if self._has_classes() and rows.n_groups() < self.condition_.n_classes:  # type: ignore[union-attr]
+        smallest = min(rows.sizes)
+        if smallest == 0:
             raise DataError("A class has no row whose sample_weight is not zero.")
         if self.n_components != "auto":
             if self.n_components > smallest:
@@ -266,7 +261,7 @@ class GaussianMixture(GenerativeModel):
                     f"n_components={self.n_components} is more than the {smallest} {what}."
                 )
             return (self.n_components,)
-        per = 2 * (rows.values.shape[1] + 1) if rows.kind == "full" else 4
+        per = 2 * (rows.width + 1) if rows.kind == "full" else 4
         most = max(1, smallest // per)
         return tuple(count for count in _CANDIDATES if count <= most)
 
@@ -294,8 +289,8 @@ class GaussianMixture(GenerativeModel):
         if self._warm is not None and rows.fits(self._warm, count):
             return self._warm
         given = (self.weights_init, self.means_init, self.precisions_init)
-        if all(part is not None for part in given) and not rows.codes.shape[1]:
-            mixture = Mixture.empty(rows.kind, count * rows.n_groups(), rows.values.shape[1])
+        if all(part is not None for part in given) and not rows.cardinalities:
+            mixture = Mixture.empty(rows.kind, count * rows.n_groups(), rows.width)
         else:
             mixture = clustered(rows, count, self.init_params, reg, rng)
         weights, means, precisions = given

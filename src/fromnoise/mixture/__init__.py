@@ -2,6 +2,7 @@ r"""Mixtures of Gaussians in model space, and how they are fitted; knows no kind
 
 from fromnoise.mixture.components import Mixture, choose, conditional_draw, log_components, log_sum
 from fromnoise.mixture.em import Limit, Run, expectation_maximisation
+from fromnoise.mixture.reading import Reader
 from fromnoise.mixture.rows import Rows, checked_weight
 from fromnoise.mixture.search import Search
 from fromnoise.mixture.starts import clustered, regularisation
@@ -9,6 +10,7 @@ from fromnoise.mixture.starts import clustered, regularisation
 __all__ = [
     "Limit",
     "Mixture",
+    "Reader",
     "Rows",
     "Run",
     "Search",

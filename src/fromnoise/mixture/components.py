@@ -29,7 +29,7 @@ from fromnoise.errors import DataError
 from fromnoise.persistence import Tree
 
 BLOCK_ROWS = 1024
-NUMBERS = 4_000_000  # rows × components × columns in one block: 32 MB
+NUMBERS = 1_000_000  # rows × components × columns in one block: 8 MB
 
 
 @dataclass(frozen=True)

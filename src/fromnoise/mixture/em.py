@@ -19,11 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fromnoise.mixture.components import Mixture, cholesky
-from fromnoise.mixture.products import Products, symmetric
-from fromnoise.mixture.rows import Rows
+from fromnoise.mixture.components import NUMBERS, Mixture, cholesky
+from fromnoise.mixture.gaps import completed
+from fromnoise.mixture.products import Products, add_sums, symmetric
+from fromnoise.mixture.rows import Block, Rows
 from fromnoise.persistence import Tree
 from fromnoise.training import Budget, Clock, Interrupts
+
+_LEAST = {torch.float64: -300.0, torch.float32: -40.0}  # logarithm of the least responsibility
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Run:
 
     def bic(self, rows: Rows) -> float:
         r"""Return the Bayesian information criterion."""
-        n = len(rows.values)
+        n = rows.count
         return -2 * n * self.bound + self.mixture.n_parameters(rows.n_groups()) * math.log(n)
 
     def to_tree(self) -> Tree:
@@ -104,15 +107,15 @@ class Moments:
         empty = torch.zeros(k, dtype=torch.float64)
         return cls(empty, torch.zeros_like(mixture.means), empty.new_zeros(shape), zeros)
 
-    def spread(self, components: slice, r: Tensor, covariance: Tensor) -> None:
-        r"""Add Σ r times the covariance of what the rows do not have."""
-        mass = r.sum(1).reshape(-1, *[1] * (covariance.ndim - 1))
-        self.second[components] += mass * covariance
+    def spread(self, components: slice, mass: Tensor, covariance: Tensor) -> None:
+        r"""Add Σ r ``(P, K)`` times the covariance of what rows of P patterns do not have."""
+        mass = mass.reshape(*mass.shape, *[1] * (covariance.ndim - 2))
+        self.second[components] += (mass * covariance).sum(0)
 
     def count(self, components: slice, r: Tensor, codes: Tensor) -> None:
         r"""Add the categories of rows."""
         for i, count in enumerate(self.counts):
-            count[components] = count[components].index_add(1, codes[:, i], r)
+            count[components] = count[components].index_add(1, codes[:, i], r.to(count))
 
     def add(self, components: slice | Tensor, r: Tensor, difference: Tensor) -> None:
         r"""Add rows with responsibilities r ``(K, n)`` and differences ``(K, n, d)``."""
@@ -124,8 +127,9 @@ class Moments:
         else:
             self.second[components] += weighted.mT @ difference
 
-    def add_products(self, mass: Tensor, first: Tensor, second: Tensor, means: Tensor) -> None:
-        r"""Add Σ r, Σ r x ``(K, d)`` and Σ r x_i x_j ``(K, F)`` of rows, moved to the means."""
+    def add_products(self, mass: Tensor, sums: Tensor, means: Tensor) -> None:
+        r"""Add Σ r, and Σ r x and Σ r x_i x_j ``(K, d + F)`` of rows, moved to the means."""
+        first, second = sums.split([means.shape[1], sums.shape[1] - means.shape[1]], dim=1)
         self.mass += mass
         self.first += first - mass[:, None] * means
         if self.second.ndim == 2:
@@ -144,6 +148,7 @@ def expectation_maximisation(
     max_iter: int,
     limit: Limit,
     tell: Callable[[], None] = lambda: None,
+    dtype: torch.dtype = torch.float64,
 ) -> None:
     r"""Iterate a start, or what is left of it, up to its last complete iteration.
 
@@ -155,11 +160,12 @@ def expectation_maximisation(
         max_iter: Most iterations.
         limit: The budget.
         tell: Called after each iteration.
+        dtype: Of the products of rows that have all their values.
     """
-    total = float(rows.weight.sum())
+    total = rows.total
     while len(run.history) < max_iter and not run.converged and not limit.over():
         try:
-            moments, log_p = _expectation(rows, run.mixture, limit)
+            moments, log_p = _expectation(rows, run.mixture, limit, dtype)
         except _OutOfTime:
             break
         run.mixture = maximisation(run.mixture, moments, reg, rows.units)
@@ -172,30 +178,17 @@ def expectation_maximisation(
         tell()
 
 
-def _expectation(rows: Rows, mixture: Mixture, limit: Limit) -> tuple[Moments, float]:
+def _expectation(
+    rows: Rows, mixture: Mixture, limit: Limit, dtype: torch.dtype = torch.float64
+) -> tuple[Moments, float]:
     r"""Return the moments under the responsibilities, and Σ log p(x)."""
-    moments, log_p = Moments.zero(mixture, rows.cardinalities), 0.0
-    products = Products.of(mixture) if mixture.means.shape[1] else None
-    if products is not None:
-        log_p += _by_products(rows, mixture, products, moments, limit)
-    count = len(mixture.means) // rows.n_groups()
-    for block, components, pattern in rows.blocks(count):
-        if pattern is None and products is not None:
-            continue
-        limit.check()
-        part, codes, weight = mixture.part(components), rows.codes[block], rows.weight[block]
-        difference = rows.values[block] - part.means[:, None]  # (K, n, d)
-        if pattern is None:
-            density, spread = part.log_prob(difference, codes), None
-        else:
-            density, difference, spread = _completed(part, difference, codes, pattern)
-        r, total = _responsibilities(density + part.log_weights[:, None], weight)
-        log_p += total
-        moments.add(components, r, difference)
-        moments.count(components, r, codes)
-        if spread is not None:
-            moments.spread(components, r, spread)
-    return moments, log_p
+    moments = Moments.zero(mixture, rows.cardinalities)
+    products = Products.of(mixture, dtype) if rows.width else None
+    if products is None:
+        log_p = _by_factors(rows, mixture, moments, limit)
+    else:
+        log_p = _by_products(rows, mixture, products, moments, limit)
+    return moments, log_p + _with_gaps(rows, mixture, moments, limit)
 
 
 def _by_products(
@@ -203,59 +196,96 @@ def _by_products(
 ) -> float:
     r"""Add the moments of rows that have all their values; return their Σ log p(x)."""
     log_p, count = 0.0, len(mixture.means) // rows.n_groups()
-    mass, first = torch.zeros_like(moments.mass), torch.zeros_like(moments.first)
-    second, without_tables = torch.zeros_like(products.square), replace(mixture, tables=())
-    for block, components, pattern in rows.blocks(count, products.rows):
-        if pattern is not None:
-            continue
+    mass, sums = torch.zeros_like(moments.mass), products.no_sums()
+    narrow = products.narrow if bool(products.narrow.any()) else None
+    for block in rows.blocks(count, products.rows, gaps=False):
         limit.check()
-        part, codes = products.part(components), rows.codes[block]
-        columns, pairs = part.expand(rows.values[block])
-        joint = part.log_joint(columns, pairs)
-        narrow = part.narrow.nonzero().squeeze(1)
-        few = without_tables.part(narrow + components.start)
-        difference = rows.values[block] - few.means[:, None]  # (narrow, n, d)
-        joint[narrow] = few.log_prob(difference, codes) + few.log_weights[:, None]
+        components = block.components
+        part = products.part(components)
+        expanded = part.expand(block.values)
+        joint = part.log_joint(expanded)
+        few = None if narrow is None else _Few.of(mixture, narrow, block)
+        if few is not None:
+            joint[few.index] = few.log_joint().to(joint.dtype)
         for i, table in enumerate(mixture.tables):
-            joint += table[components][:, codes[:, i]]
-        r, total = _responsibilities(joint, rows.weight[block])
+            joint += table[components][:, block.codes[:, i]]
+        r, total = _responsibilities(joint, block.weight)
         log_p += total
-        moments.count(components, r, codes)
-        moments.add(narrow + components.start, r[narrow], difference)
-        r[narrow] = 0
+        moments.count(components, r, block.codes)
+        if few is not None:
+            moments.add(few.index + components.start, r[few.index].double(), few.difference)
+            r[few.index] = 0
         mass[components] += r.sum(1)
-        first[components].addmm_(r, columns.T)
-        second[components].addmm_(r, pairs.T)
-    moments.add_products(mass, first, second, mixture.means)
+        add_sums(sums[components], r, expanded)
+    moments.add_products(mass, sums, mixture.means)
     return log_p
 
 
-def _responsibilities(joint: Tensor, weight: Tensor) -> tuple[Tensor, float]:
+@dataclass
+class _Few:
+    r"""The components that are too narrow for products, and a block of rows."""
+
+    mixture: Mixture
+    index: Tensor  # among the components of the block's class
+    difference: Tensor  # x − μ_k, (narrow, n, d)
+
+    @classmethod
+    def of(cls, mixture: Mixture, narrow: Tensor, block: Block) -> Self:
+        r"""Return those that are ``narrow``."""
+        index = narrow[block.components].nonzero().squeeze(1)
+        few = replace(mixture, tables=()).part(index + block.components.start)
+        return cls(few, index, block.values - few.means[:, None])
+
+    def log_joint(self) -> Tensor:
+        r"""Return log π_k N(x; μ_k, Σ_k), ``(narrow, n)``."""
+        none = torch.empty(self.difference.shape[1], 0, dtype=torch.int64)
+        return self.mixture.log_prob(self.difference, none) + self.mixture.log_weights[:, None]
+
+
+def _by_factors(rows: Rows, mixture: Mixture, moments: Moments, limit: Limit) -> float:
+    r"""Do what :func:`_by_products` does where all components are narrow."""
+    log_p, count = 0.0, len(mixture.means) // rows.n_groups()
+    size = max(1, NUMBERS // (count * max(rows.width, 1)))
+    for block in rows.blocks(count, size, gaps=False):
+        limit.check()
+        part = mixture.part(block.components)
+        difference = block.values - part.means[:, None]  # (K, n, d)
+        joint = part.log_prob(difference, block.codes) + part.log_weights[:, None]
+        r, total = _responsibilities(joint, block.weight)
+        log_p += total
+        moments.add(block.components, r, difference)
+        moments.count(block.components, r, block.codes)
+    return log_p
+
+
+def _responsibilities(joint: Tensor, weight: Tensor | None) -> tuple[Tensor, float]:
     r"""Return r ``(K, n)`` times the rows' weights, and Σ log p(x); ``joint`` is used up."""
-    norm = joint.logsumexp(0)
-    return joint.sub_(norm).exp_().mul_(weight), float(norm @ weight)
+    most = joint.amax(0)
+    # Numbers too small to be held in full, and products of them, take a hundred times as long.
+    share = torch.threshold_(joint.sub_(most), _LEAST[joint.dtype], -math.inf).exp_()
+    total = share.sum(0)
+    norm = most.double() + total.log()
+    if weight is None:
+        return share.mul_(total.reciprocal_()), float(norm.sum())
+    return share.mul_((weight / total).to(share.dtype)), float(norm @ weight)
 
 
-def _completed(
-    part: Mixture, difference: Tensor, codes: Tensor, pattern: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return log p_k of what rows have, x − μ_k with the rest at its mean, and its covariance."""
-    seen, gone = pattern.nonzero().squeeze(1), (~pattern).nonzero().squeeze(1)
-    marginal, own = part.columns(seen), difference[:, :, seen]
-    density, full = marginal.log_prob(own, codes), torch.zeros_like(difference)
-    full[:, :, seen] = own
-    if part.is_diagonal:
-        variance = torch.zeros_like(part.means)
-        variance[:, gone] = part.scale[:, gone] ** 2
-        return density, full, variance
-    square = (part.scale @ part.scale.mT).expand(len(part.means), -1, -1)
-    cross = square[:, gone][:, :, seen]
-    factor = marginal.scale.expand(len(part.means), -1, -1)
-    gain = torch.cholesky_solve(cross.mT, factor).mT  # Σ_go Σ_oo⁻¹, (K, gone, seen)
-    full[:, :, gone] = own @ gain.mT
-    rest = torch.zeros_like(square)
-    rest[:, gone[:, None], gone] = square[:, gone][:, :, gone] - gain @ cross.mT
-    return density, full, rest
+def _with_gaps(rows: Rows, mixture: Mixture, moments: Moments, limit: Limit) -> float:
+    r"""Add the moments of rows that lack values; return their Σ log p(x)."""
+    log_p, count = 0.0, len(mixture.means) // rows.n_groups()
+    for batch in rows.batches(count):
+        limit.check()
+        part, components = mixture.part(batch.components), batch.components
+        density, full, spread = completed(part, batch.values, batch.observed)
+        joint = density.transpose(0, 1).flatten(1) + part.log_weights[:, None]  # (K, P m)
+        for i, table in enumerate(part.tables):
+            joint += table[:, batch.codes[:, i]]
+        r, total = _responsibilities(joint, batch.weight)
+        log_p += total
+        moments.add(components, r, full.transpose(0, 1).flatten(1, 2))
+        moments.count(components, r, batch.codes)
+        moments.spread(components, r.unflatten(1, full.shape[::2]).sum(2).T, spread)
+    return log_p
 
 
 def maximisation(mixture: Mixture, moments: Moments, reg: Tensor, units: Tensor) -> Mixture:

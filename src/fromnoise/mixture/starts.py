@@ -11,11 +11,11 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from fromnoise.mixture.components import Mixture
+from fromnoise.mixture.components import NUMBERS, Mixture
 from fromnoise.mixture.em import Moments, maximisation
-from fromnoise.mixture.rows import Rows
+from fromnoise.mixture.rows import Block, Rows
 
-_START_ROWS = 50_000
+_START_ROWS = 50_000  # of a class, drawn at random
 _FLOOR = 1e-10  # least regularisation, as a share of a column's variance
 
 
@@ -25,41 +25,47 @@ def regularisation(rows: Rows, reg_covar: float) -> Tensor:
     ``reg_covar`` is in the units of the data, as in scikit-learn; where that is less than 1e-10
     of a column's variance, which rounding would swallow, it is 1e-10 of it.
     """
-    if reg_covar == 0 or not len(rows.units):
+    if reg_covar == 0:
         return torch.zeros_like(rows.units)
-    floor = _FLOOR * rows.values.var(0, correction=0)
-    return torch.maximum(reg_covar / rows.units**2, floor)
+    return torch.maximum(reg_covar / rows.units**2, _FLOOR * rows.variance)
 
 
 def clustered(rows: Rows, count: int, how: str, reg: Tensor, rng: np.random.Generator) -> Mixture:
-    r"""Return the mixture whose components are the clusters of k-means or of its seeding."""
-    one_hot = [
-        torch.nn.functional.one_hot(rows.codes[:, i], c).double()
-        for i, c in enumerate(rows.cardinalities)
-    ]
-    features = torch.cat([rows.values, *one_hot], dim=1).numpy()
-    weight = rows.weight.numpy()
-    centres = [_centres(features[g], weight[g], count, how, rng) for g in rows.slices()]
-    means = torch.from_numpy(np.concatenate(centres))
-    d = rows.values.shape[1]
-    start = replace(Mixture.empty(rows.kind, len(means), d), means=means[:, :d].contiguous())
+    r"""Return the mixture whose components are the clusters of k-means or of its seeding.
+
+    The centres are those of up to 50,000 rows of a class; all rows go to the nearest.
+    """
+    centres = [_centres(rows, block, count, how, rng) for block in rows.sample(_START_ROWS, rng)]
+    features, d = torch.from_numpy(np.concatenate(centres)), rows.width
+    start = Mixture.empty(rows.kind, len(features), d)
+    start = replace(start, means=features[:, :d].contiguous())
     moments = Moments.zero(start, rows.cardinalities)
-    for block, components, _ in rows.blocks(count):
-        nearest = torch.cdist(torch.from_numpy(features[block]), means[components]).argmin(1)
-        r = torch.nn.functional.one_hot(nearest, count).T.double() * rows.weight[block]
-        difference = rows.values[block] - start.means[components, None]
-        moments.add(components, r, difference)
-        moments.count(components, r, rows.codes[block])
+    for block in rows.blocks(count, max(1, NUMBERS // max(count, d))):
+        first = block.components.start
+        nearest = torch.cdist(_features(rows, block), features[block.components]).argmin(1)
+        weight = torch.ones(len(nearest)).double() if block.weight is None else block.weight
+        for k in nearest.unique():
+            mine, own = nearest == k, slice(first + int(k), first + int(k) + 1)
+            r = weight[mine][None]
+            moments.add(own, r, (block.values[mine] - start.means[own])[None])
+            moments.count(own, r, block.codes[mine])
     return maximisation(start, moments, reg, rows.units)
 
 
+def _features(rows: Rows, block: Block) -> Tensor:
+    r"""Return values and one-hot codes, ``(n, d + sum of cardinalities)``."""
+    one_hot = [
+        torch.nn.functional.one_hot(block.codes[:, i], size).double()
+        for i, size in enumerate(rows.cardinalities)
+    ]
+    return torch.cat([block.values, *one_hot], dim=1)
+
+
 def _centres(
-    features: np.ndarray, weight: np.ndarray, count: int, how: str, rng: np.random.Generator
+    rows: Rows, block: Block, count: int, how: str, rng: np.random.Generator
 ) -> np.ndarray:
-    if len(features) > _START_ROWS:
-        chosen = np.sort(rng.choice(len(features), _START_ROWS, replace=False))
-        features, weight = features[chosen], weight[chosen]
-    seed = int(rng.integers(2**31))
+    features, seed = _features(rows, block).numpy(), int(rng.integers(2**31))
+    weight = None if block.weight is None else block.weight.numpy()
     if how == "k-means++":
         return kmeans_plusplus(features, count, sample_weight=weight, random_state=seed)[0]
     k_means = KMeans(count, n_init=1, random_state=seed)
