@@ -304,8 +304,8 @@ class NeuralModel(GenerativeModel):
 
         ``share`` is how many times smaller blocks are, for functions that multiply rows.
         """
-        size = max(1, defaults.evaluation_rows(self.encoding_.model_shape) // share)
-        results = []
+        most = defaults.evaluation_rows(self.encoding_.model_shape, self._device())
+        size, results = max(1, most // share), []
         for start in range(0, len(x), size):
             part, *others = (
                 torch.from_numpy(_padded(rows[start : start + size], size)).to(self._device())

@@ -1,0 +1,149 @@
+r"""How far samples are from the data after so many evaluations of the network, for every solver.
+
+    python benchmarks/solvers.py [--device cuda] [--out solvers/] [--data moons ...]
+
+One `Diffusion` a data set, with its default path and grid; then every solver draws from the same
+noise with 1, 2, 4, …, 128 evaluations. Two-dimensional sets: sliced Wasserstein distance of 5,000
+draws to 5,000 fresh rows. Fashion-MNIST: 1000 × KID (EfficientNet-Lite0) of 1,000 draws against
+the 10,000 test images. Prints Markdown, a table a set; ``--out`` keeps the numbers, and a figure.
+"""
+
+import argparse
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fromnoise as fn
+from fromnoise import metrics
+from fromnoise.metrics.enetlite0 import EnetLite0
+from fromnoise.transport.samplers import SOLVERS
+
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)
+SETS = ("8gaussians", "moons", "fashion-mnist")
+ADAPTIVE = "dopri5"
+DRAWS = 5_000
+
+
+class Flat:
+    r"""A two-dimensional set, and the distance of draws to fresh rows of it."""
+
+    unit, draws = "sliced Wasserstein", DRAWS
+
+    def __init__(self, name: str) -> None:
+        self.train = fn.data.toy.sample(name, 10_000, seed=0)
+        self.fresh = fn.data.toy.sample(name, 2 * DRAWS, seed=1)
+
+    def distance(self, drawn: np.ndarray) -> float:
+        r"""Return the distance of draws."""
+        return metrics.sliced_wasserstein(self.fresh[:DRAWS], drawn).value
+
+    def floor(self) -> float:
+        r"""Return the distance of other fresh rows."""
+        return self.distance(self.fresh[DRAWS:])
+
+
+class Images:
+    r"""Fashion-MNIST, and the distance of draws to the test images."""
+
+    unit, draws = "1000 × KID", 1_000
+
+    def __init__(self, name: str) -> None:
+        X = np.asarray(fn.data.load(name).X)
+        self.train, test = X[:60_000], X[60_000:]
+        self.features = EnetLite0.fit(self.train)
+        self.real = self.features(test)
+
+    def distance(self, drawn: np.ndarray) -> float:
+        r"""Return the distance of draws."""
+        return 1000 * metrics.mmd(self.real, self.features(drawn), kernel="cubic").value
+
+    def floor(self) -> float:
+        r"""Return the distance of training images."""
+        return self.distance(self.train[: self.draws])
+
+
+def curves(model: Any, data: Flat | Images) -> dict[str, dict[int, float]]:
+    r"""Return the distances of each solver at the numbers of evaluations that it can take."""
+    found: dict[str, dict[int, float]] = {}
+    for name, method in SOLVERS.items():
+        counts = [None] if name == ADAPTIVE else [*COUNTS]
+        for count in counts:
+            each = 1 if count is None else method.evaluations(1)
+            if count is not None and (count % each or count < each):
+                continue
+            model.set_params(solver=name, steps=1 if count is None else count // each)
+            drawn = model.sample(data.draws, random_state=1)
+            found.setdefault(name, {})[model.n_evaluations] = data.distance(drawn)
+            print(name, model.n_evaluations, found[name][model.n_evaluations], flush=True)
+    return found
+
+
+def table(found: dict[str, dict[int, float]], digits: int) -> str:
+    r"""Return Markdown."""
+    lines = ["| solver | " + " | ".join(map(str, COUNTS)) + " |", "|---|" + "--:|" * len(COUNTS)]
+    for name, values in found.items():
+        if name == ADAPTIVE:
+            (count, value), *_ = values.items()
+            lines.append(f"| {name} | {value:.{digits}f} after {count} |" + " |" * 7)
+            continue
+        cells = [f"{values[c]:.{digits}f}" if c in values else "–" for c in COUNTS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def figure(results: dict[str, Any], path: Path) -> None:
+    r"""Save one panel a data set."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    panels = pyplot.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)[1][0]
+    for axes, (name, result) in zip(panels, results.items(), strict=True):
+        for solver, values in result["curves"].items():
+            points = sorted((int(count), value) for count, value in values.items())
+            marker = "*" if solver == ADAPTIVE else "o"
+            axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=solver)
+        axes.axhline(result["floor"], color="grey", linestyle=":", label="real rows")
+        axes.set(xscale="log", title=name, xlabel="evaluations", ylabel=result["unit"])
+        axes.set_yscale("log" if result["floor"] > 0 else "symlog")
+    panels[-1].legend(fontsize=7, ncols=2)
+    pyplot.tight_layout()
+    pyplot.savefig(path, dpi=110)
+
+
+def main() -> None:
+    r"""Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="*", default=SETS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=8_000, help="of each fit")
+    parser.add_argument("--out", type=Path, default=Path("solvers"))
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for name in given.data:
+        kept = given.out / f"{name}.json"
+        if not kept.exists():
+            data = Images(name) if name == "fashion-mnist" else Flat(name)
+            model = fn.Diffusion(
+                budget=f"{given.steps} steps", device=given.device, random_state=0
+            )
+            found = curves(model.fit(data.train), data)
+            whole = {"unit": data.unit, "floor": data.floor(), "curves": found}
+            kept.write_text(json.dumps(whole))
+        results[name] = json.loads(kept.read_text())
+    print(f"\nfromnoise {version('fromnoise')}, torch {version('torch')}, {given.steps:,} steps")
+    for name, result in results.items():
+        found = {s: {int(c): v for c, v in row.items()} for s, row in result["curves"].items()}
+        digits = 0 if name == "fashion-mnist" else 3
+        print(f"\n{name}, {result['unit']}; real rows {result['floor']:.{digits}f}\n")
+        print(table(found, digits))
+    figure(results, given.out / "solvers.png")
+
+
+if __name__ == "__main__":
+    main()
