@@ -481,10 +481,24 @@ def test_blocks_of_rows_do_not_change_the_fit(monkeypatch: Any) -> None:
         monkeypatch.setattr(module, "NUMBERS", 100)
     monkeypatch.setattr(reading, "_CHUNK", 200)
     monkeypatch.setattr(products, "_FEWEST_ROWS", 7)
-    monkeypatch.setattr(products, "_BLOCK_NUMBERS", 100)
+    monkeypatch.setattr(products, "_BLOCK_BYTES", 800)
     blocks = quiet(fn.GaussianMixture(**start(X, "full")), X)
     np.testing.assert_allclose(whole.means_, blocks.means_, rtol=1e-10)
     np.testing.assert_allclose(whole.score_samples(X), blocks.score_samples(X), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_on_request_is_close_to_float64(kind: str) -> None:
+    X = clusters(5000, 4) * 1000 + 1e6
+    given = start(X, kind)
+    given["precisions_init"] = given["precisions_init"] / 1e6
+    exact = quiet(fn.GaussianMixture(**given), X)
+    rough = quiet(fn.GaussianMixture(**given, precision="float32"), X)
+    assert 0 < np.abs(rough.means_ - exact.means_).max() < 1e-4 * X.std(0).min()
+    assert np.abs(rough.covariances_ / exact.covariances_ - 1).max() < 1e-2
+    assert np.abs(rough.score_samples(X) - exact.score_samples(X)).max() < 1e-2
+    assert rough.score(X) == pytest.approx(exact.score(X), abs=1e-5)
+    assert rough.lower_bound_ == pytest.approx(exact.lower_bound_, abs=1e-5)
 
 
 def test_images_are_modelled_as_vectors_of_pixels() -> None:
@@ -513,6 +527,7 @@ def test_images_are_modelled_as_vectors_of_pixels() -> None:
         ({"max_iter": 0}, "max_iter"),
         ({"reg_covar": "x"}, "reg_covar"),
         ({"n_components": 2, "means_init": np.zeros((3, 2))}, "means_init"),
+        ({"precision": "float23"}, "Did you mean 'float32'"),
         ({"n_components": 2, "weights_init": [0.5, 0.6]}, "weights_init"),
         ({"n_components": 2, "precisions_init": np.ones(3)}, "precisions_init"),
     ],

@@ -124,6 +124,40 @@ def test_a_part_shares_the_buffer_and_takes_its_components() -> None:
     assert torch.equal(part.log_joint(part.expand(x)), whole[1:3])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_has_the_error_of_float32(kind: str) -> None:
+    given, model = rows(kind, n=3000), mixture(kind, tables=(3,))
+    exact, log_p = expectation(given, model)
+    rough, rough_log_p = expectation(given, model, dtype=torch.float32)
+    assert 0 < abs(rough_log_p - log_p) < 1e-6 * abs(log_p)
+    for a, b in zip(tensors(rough), tensors(exact), strict=True):
+        assert a.dtype == torch.float64
+        assert 0 < (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+@pytest.mark.parametrize("width", [1.0, 1e-3])
+def test_float32_is_left_where_components_are_or_become_narrow(
+    width: float, monkeypatch: Any
+) -> None:
+    given, model = rows("full"), mixture("full", tables=(3,))
+    values, _ = next(given.chunks())
+    values[:, 2] = values[:, 0] + width * values[:, 2]
+    dtypes, inner = [], em._expectation
+
+    def recorded(*args: Any) -> Any:
+        dtypes.append(args[3] if len(args) > 3 else torch.float64)
+        return inner(*args)
+
+    monkeypatch.setattr(em, "_expectation", recorded)
+    none = torch.zeros(3, dtype=torch.float64)
+    with Interrupts() as interrupts:
+        limit = Limit(None, interrupts)
+        first, _ = em._iterated(given, model, none, limit, torch.float32)
+        em._iterated(given, first, none, limit, torch.float32)
+    low, high = torch.float32, torch.float64
+    assert dtypes == ([low, low] if width == 1 else [low, high, high])
+
+
 def test_symmetric_matrices_come_back_from_their_upper_half() -> None:
     square = torch.arange(9.0, dtype=torch.float64).reshape(1, 3, 3)
     square = square + square.mT

@@ -83,6 +83,11 @@ class GaussianMixture(GenerativeModel):
         means_init: Start of the means, ``(K, d)``.
         precisions_init: Start of the precisions, shaped as scikit-learn's.
         warm_start: Whether ``fit`` starts from the last fit's parameters.
+        precision: Of the products of EM, for rows that have all their values. ``"float32"`` takes
+            about half the time; log-densities within ``fit`` are then off by about 1e-4 nats a
+            row, and covariances by about 1e-5 of themselves. Sums over rows, iterations in which
+            a component is too narrow for it, and all that is asked of a fitted model, are in
+            float64 all the same.
 
     Attributes:
         weights_: ``(K,)``.
@@ -115,6 +120,7 @@ class GaussianMixture(GenerativeModel):
     means_init: Any = None
     precisions_init: Any = None
     warm_start: bool = False
+    precision: Literal["float64", "float32"] = "float64"
 
     # --- fitting ------------------------------------------------------------------------------
 
@@ -274,7 +280,8 @@ class GaussianMixture(GenerativeModel):
                 rng = numpy_rng(seed, _START, count, search.starts)
                 search.run = Run(self._start(rows, count, reg, rng))
             run, tell = search.run, partial(self._tell, search, limit)
-            expectation_maximisation(rows, run, reg, self.tol, self.max_iter, limit, tell)
+            dtype = getattr(torch, self.precision)
+            expectation_maximisation(rows, run, reg, self.tol, self.max_iter, limit, tell, dtype)
             if limit.interrupts.received is not None:
                 self._keep(search, limit)
             search.next_start(run)

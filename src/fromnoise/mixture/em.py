@@ -12,6 +12,7 @@ __all__ = ["Limit", "Moments", "Run", "expectation_maximisation", "maximisation"
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -19,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fromnoise.errors import DataError
 from fromnoise.mixture.components import NUMBERS, Mixture, cholesky
 from fromnoise.mixture.gaps import completed
-from fromnoise.mixture.products import Products, add_sums, symmetric
+from fromnoise.mixture.products import Products, add_sums, symmetric, wide
 from fromnoise.mixture.rows import Block, Rows
 from fromnoise.persistence import Tree
 from fromnoise.training import Budget, Clock, Interrupts
@@ -160,15 +162,15 @@ def expectation_maximisation(
         max_iter: Most iterations.
         limit: The budget.
         tell: Called after each iteration.
-        dtype: Of the products of rows that have all their values.
+        dtype: Of the products of rows that have all their values; float32 only in iterations that
+            begin and end with components wide enough for it.
     """
     total = rows.total
     while len(run.history) < max_iter and not run.converged and not limit.over():
         try:
-            moments, log_p = _expectation(rows, run.mixture, limit, dtype)
+            run.mixture, log_p = _iterated(rows, run.mixture, reg, limit, dtype)
         except _OutOfTime:
             break
-        run.mixture = maximisation(run.mixture, moments, reg, rows.units)
         limit.iterations += 1
         gain, run.bound = log_p / total - run.bound, log_p / total
         run.history.append(
@@ -176,6 +178,20 @@ def expectation_maximisation(
         )
         run.converged = abs(gain) < tol
         tell()
+
+
+def _iterated(
+    rows: Rows, mixture: Mixture, reg: Tensor, limit: Limit, dtype: torch.dtype
+) -> tuple[Mixture, float]:
+    r"""Return the mixture after one iteration, and Σ log p(x) before it."""
+    if dtype != torch.float64 and rows.width and bool(wide(mixture, dtype).all()):
+        moments, log_p = _expectation(rows, mixture, limit, dtype)
+        with suppress(DataError):  # rounding may leave a covariance that is not one
+            moved = maximisation(mixture, moments, reg, rows.units)
+            if bool(wide(moved, dtype).all()):
+                return moved, log_p
+    moments, log_p = _expectation(rows, mixture, limit)
+    return maximisation(mixture, moments, reg, rows.units), log_p
 
 
 def _expectation(
@@ -206,14 +222,14 @@ def _by_products(
         joint = part.log_joint(expanded)
         few = None if narrow is None else _Few.of(mixture, narrow, block)
         if few is not None:
-            joint[few.index] = few.log_joint().to(joint.dtype)
+            joint[few.index] = few.log_joint()
         for i, table in enumerate(mixture.tables):
             joint += table[components][:, block.codes[:, i]]
         r, total = _responsibilities(joint, block.weight)
         log_p += total
         moments.count(components, r, block.codes)
         if few is not None:
-            moments.add(few.index + components.start, r[few.index].double(), few.difference)
+            moments.add(few.index + components.start, r[few.index], few.difference)
             r[few.index] = 0
         mass[components] += r.sum(1)
         add_sums(sums[components], r, expanded)

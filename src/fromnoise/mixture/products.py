@@ -8,11 +8,11 @@ The exponent of a Gaussian is linear in the columns of x and in their products,
 and so are the moments that the M step wants, Σ_n r_nk x_i x_j. With the products of a block of
 rows written once, each step is one product of matrices for all components together.
 
-The sum cancels where a component is narrow for where it lies: its error is about
-ε (1 + ‖μ_k‖²) / λ_min(Σ_k). Components above 1e6 ε are solved for with their Cholesky factors.
+The sum cancels where a component is narrow for where it lies: its error is at most about
+ε (1 + ‖μ_k‖²) tr Σ_k⁻¹. Components above 1e6 ε are solved for with their Cholesky factors.
 """
 
-__all__ = ["Products", "add_sums"]
+__all__ = ["Products", "add_sums", "symmetric", "wide"]
 
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from fromnoise.mixture.components import Mixture
 
-# Of ε; in standardised columns, roughly the largest condition number.
-MOST_LOSS = {torch.float64: 1e6, torch.float32: 1e3}
-_BLOCK_NUMBERS, _FEWEST_ROWS = 400_000, 64  # products in one block: 3 MB, about a core's cache
+# Of ε, at most; in practice a hundredth of that.
+MOST_LOSS = {torch.float64: 1e6, torch.float32: 1e5}
+_BLOCK_BYTES, _FEWEST_ROWS = 3_200_000, 64  # of the products in one block: about a core's cache
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class Products:
     @classmethod
     def of(cls, mixture: Mixture, dtype: torch.dtype = torch.float64) -> "Products | None":
         r"""Return the products of the components; None if all of them are too narrow."""
-        scale = mixture.scale if mixture.is_diagonal else torch.linalg.svdvals(mixture.scale)
-        loss = (1 + mixture.means.square().sum(1)) / scale.amin(1).square()
-        narrow = loss >= MOST_LOSS[dtype]
+        narrow = ~wide(mixture, dtype)
         if bool(narrow.all()):
             return None
         if mixture.is_diagonal:
@@ -72,7 +70,7 @@ class Products:
             square = _upper(2 * full - torch.diag_embed(full.diagonal(dim1=1, dim2=2)))
         (k, d), size = mixture.means.shape, square.shape[1]
         bent = 0.5 * (linear * mixture.means).sum(1) + log_det + 0.5 * d * math.log(2 * math.pi)
-        n = max(_FEWEST_ROWS, _BLOCK_NUMBERS // max(size, k))
+        n = max(_FEWEST_ROWS, _BLOCK_BYTES // dtype.itemsize // max(size, k))
         shape = (n, d) if size == d else (d // 2 + d + size, n)
         return cls(
             (mixture.log_weights - bent)[:, None].to(dtype),
@@ -128,6 +126,21 @@ class Products:
         return torch.zeros(shape[::-1], dtype=torch.float64).T
 
 
+def wide(mixture: Mixture, dtype: torch.dtype) -> Tensor:
+    r"""Return which components are not too narrow for products of a precision, ``(K,)``.
+
+    Example:
+        >>> wide(Mixture.empty("full", 2, 3), torch.float32)
+        tensor([True, True])
+    """
+    if mixture.is_diagonal:
+        loss = ((1 + mixture.means.square()) / mixture.scale.square()).sum(1)
+    else:
+        inverse = torch.cholesky_inverse(mixture.scale).diagonal(dim1=1, dim2=2).sum(1)
+        loss = (1 + mixture.means.square().sum(1)) * inverse
+    return loss < MOST_LOSS[dtype]
+
+
 def add_sums(sums: Tensor, r: Tensor, expanded: list[Tensor]) -> None:
     r"""Add what rows with responsibilities r ``(K, n)`` have of each column and product."""
     start = 0
@@ -135,8 +148,10 @@ def add_sums(sums: Tensor, r: Tensor, expanded: list[Tensor]) -> None:
         own = sums[:, start : start + len(part)]
         if own.dtype == part.dtype:
             own.addmm_(r, part.T)
+        elif own.stride(0) == 1:
+            own.T.add_(part @ r.T)
         else:
-            own += r @ part.T
+            own.add_(r @ part.T)
         start += len(part)
 
 
