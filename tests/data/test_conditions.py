@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fromnoise.data import Condition
+import fromnoise as fn
+from fromnoise.data import Condition, load
 from fromnoise.errors import DataError
 
 
@@ -158,7 +159,7 @@ def test_more_than_a_thousand_labels_suggest_float():
 def test_gaps_mixtures_and_other_types_are_refused():
     with pytest.raises(DataError, match=r"NaN or inf in 2 rows \(first 1, 2\)"):
         fit(np.array([1.0, np.nan, np.inf]))
-    with pytest.raises(DataError, match=r"missing in 1 rows \(first 1\)"):
+    with pytest.raises(DataError, match=r"^y is missing in 1 rows \(first 1\)"):
         fit(pd.Series(["a", None, "b"]))
     with pytest.raises(DataError, match=r"mixes types \(int, str\)"):
         fit(np.array([1, "a"], object))
@@ -173,3 +174,23 @@ def test_objects_of_one_type_are_what_they_hold():
     assert fit(np.array([True, False], object)).classes_.dtype == bool
     assert fit(np.array([1, 2.5], object)).kind == "continuous"
     assert fit(["a", "b"]).classes_.tolist() == ["a", "b"]
+
+
+def test_gaps_in_a_label_are_told_by_its_column():
+    pl = pytest.importorskip("polars")
+    holes = r"y, column 'k\\n', is (missing|NaN or inf) in 2 rows \(first 1, 3\)"
+    for values in (["a", None, "b", None], [1.5, None, 2.0, None], [1, None, 2, None]):
+        for library in (pd, pl):
+            frame = library.DataFrame({"k\n": values, "x": [1.0, 2.0, 3.0, 4.0]})
+            for y in (frame["k\n"], frame[["k\n"]]):
+                with pytest.raises(DataError, match=holes):
+                    fit(y)
+            data = load(frame, label="k\n")
+            with pytest.raises(DataError, match=holes):
+                fn.GaussianMixture().fit(data.X, data.y)
+    two = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, np.nan, np.inf]})
+    with pytest.raises(DataError, match=r"y, column 'b', is .* in (1|2) rows"):
+        fit(two)
+    condition = fit(pd.Series([1.0, 2.0], name="k"))
+    with pytest.raises(DataError, match=r"column 'k', is"):
+        condition.check_encode(pd.Series([np.nan, 1.0], name="k"), 2)

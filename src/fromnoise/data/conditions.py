@@ -86,7 +86,7 @@ class Condition:
     @classmethod
     def _fit_continuous(cls, values: Array, form: dict[str, Any]) -> Self:
         table = values.reshape(len(values), -1).astype(np.float64)
-        _refuse_holes(table)
+        _refuse_holes(table, form)
         moments = np.array([spread(column) for column in table.T])
         scale = np.where(moments[:, 1] > 0, moments[:, 1], 1.0)
         form = form | {"one_axis": values.ndim == 1}
@@ -105,7 +105,7 @@ class Condition:
         Raises:
             DataError: If the number of rows or columns is wrong, or a class was not in fit.
         """
-        values, _ = _read(y)
+        values, form = _read(y)
         if self.kind == "classes":
             return self._codes(_rows(_one_column(values), n))
         if values.dtype.kind not in "fiu":
@@ -115,7 +115,7 @@ class Condition:
         table = values.astype(np.float64).reshape(len(values), -1)
         if table.shape[1] != self.width:
             raise DataError(f"y has {table.shape[1]} columns, expected {self.width} as in fit.")
-        _refuse_holes(table)
+        _refuse_holes(table, form)
         table = _rows(table[0] if len(table) == 1 else table, n, self.width)
         return (table - self.shift) / self.scale
 
@@ -191,7 +191,7 @@ def _read(y: Any) -> tuple[Array, dict[str, Any]]:
 
 def _read_series(y: Any) -> tuple[Array, dict[str, Any]]:
     column = column_of(y, y.name)
-    _refuse_missing(column)
+    _refuse_missing(column, y.name or None)  # polars calls what has no name ""
     name = None if y.name is None else str(y.name)
     form = {"container": "series", "name": name, "kind": column.kind, "spec": column.spec}
     return column.values, form
@@ -203,7 +203,7 @@ def _read_frame(y: Any) -> tuple[Array, dict[str, Any]]:
         return values, form | {"container": "frame"}
     columns = [column_of(y[label], label) for label in y.columns]
     for label, column in zip(y.columns, columns, strict=True):
-        _refuse_missing(column)
+        _refuse_missing(column, label)
         if column.kind != "real":
             raise DataError(
                 f"Column {shown(label)} of y is not float: y is one column of labels, or one or "
@@ -267,14 +267,20 @@ def _rows(values: Array, n: int, width: int = 0) -> Array:
     return values
 
 
-def _refuse_holes(table: Array) -> None:
-    bad = ~np.isfinite(table).all(1)
+def _refuse_holes(table: Array, form: dict[str, Any]) -> None:
+    bad: Array = ~np.isfinite(table)
     if bad.any():
-        rows = ", ".join(map(str, np.flatnonzero(bad)[:3]))
-        raise DataError(f"y is NaN or inf in {int(bad.sum())} rows (first {rows}).")
+        names = form.get("names") or [form.get("name")] * table.shape[1]
+        column = int(np.flatnonzero(bad.any(axis=0))[0])
+        _refuse_rows(np.asarray(bad.any(axis=1)), "NaN or inf", names[column])
 
 
-def _refuse_missing(column: Column) -> None:
+def _refuse_missing(column: Column, name: Any) -> None:
     if column.missing.any():
-        rows = ", ".join(map(str, np.flatnonzero(column.missing)[:3]))
-        raise DataError(f"y is missing in {int(column.missing.sum())} rows (first {rows}).")
+        _refuse_rows(column.missing, "missing", name)
+
+
+def _refuse_rows(bad: Array, what: str, name: Any) -> None:
+    who = "y" if name is None else f"y, column {shown(name)},"
+    rows = ", ".join(map(str, np.flatnonzero(bad)[:3]))
+    raise DataError(f"{who} is {what} in {int(bad.sum())} rows (first {rows}).")
