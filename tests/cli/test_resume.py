@@ -142,7 +142,7 @@ def test_a_run_that_somebody_writes_is_locked(tmp_path, capsys):
     with RunFolder(tmp_path / "run", Budget(1, "steps")):
         assert main([*WORDS, "--out", str(tmp_path / "run"), "--resume"]) == 75
         assert main([*WORDS, "--out", str(tmp_path / "run"), "--force"]) == 75
-    assert "Another fit writes" in capsys.readouterr().err
+    assert "Another process writes" in capsys.readouterr().err
 
 
 def test_a_run_of_damaged_checkpoints_is_66(tmp_path, capsys):

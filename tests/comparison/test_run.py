@@ -16,7 +16,7 @@ from torch import nn
 
 import fromnoise as fn
 from fromnoise import cli
-from fromnoise.comparison import assemble, run, worker
+from fromnoise.comparison import assemble, plan, worker
 from fromnoise.comparison.jobs import Job, read_split
 
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ TWO = fn.GaussianMixture(n_components=2)
 @pytest.fixture
 def here(monkeypatch):
     r"""Run workers in this process, from the same files: seconds less, and nothing else."""
-    monkeypatch.setattr(run, "run_worker", lambda folder, job: worker.main(str(folder)))
+    monkeypatch.setattr(plan, "run_worker", lambda folder, job, lock: worker.main(str(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -345,13 +345,13 @@ def test_seeds_are_fitted_and_averaged(here, tmp_path):
 
 
 def test_one_bad_seed_is_told(here, monkeypatch):
-    def second_fails(folder, job):
+    def second_fails(folder, job, lock):
         if job.seed == 1:
             (folder / "result.json").write_text('{"status": "timeout", "reason": "too long"}')
         else:
             worker.main(str(folder))
 
-    monkeypatch.setattr(run, "run_worker", second_fails)
+    monkeypatch.setattr(plan, "run_worker", second_fails)
     result = fn.compare(X, families={"one": ONE}, seeds=2, **QUICK)
     assert row(result, "one")["status"] == "timeout" and result.best is None
 
@@ -368,8 +368,8 @@ def coded(tmp_path_factory):
     X = np.repeat(RNG.integers(0, 5, (130, 5, 1)), 7, axis=2).astype(np.uint8) * 50
     own = {"one": ONE, "bare": fn.AutoEncoder(**CODED), "ae": fn.AutoEncoder(prior=TWO, **CODED)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "run_worker", lambda folder, job: worker.main(str(folder)))
-        patch.setattr(run, "run_job", lambda *_: pytest.fail("fitted in the parent"))
+        patch.setattr(plan, "run_worker", lambda folder, job, lock: worker.main(str(folder)))
+        patch.setattr(plan, "run_job", lambda *_: pytest.fail("fitted in the parent"))
         source = fn.data.Data(X, np.arange(130) % 3, "images", "bars")
         return fn.compare(source, families=own, out=tmp_path_factory.mktemp("coded"), **SMALL)
 
@@ -497,7 +497,7 @@ def test_samples_that_are_not_finite_cost_no_other_family_its_row(here):
 
 @pytest.mark.parametrize("kind", ["vectors", "table", "images"])
 def test_auto_is_a_choice_of_registered_families_for_the_kind_of_data(kind, monkeypatch, caplog):
-    monkeypatch.setattr(run, "run_worker", lambda *_: pytest.fail("a fit was started"))
+    monkeypatch.setattr(plan, "run_worker", lambda *_: pytest.fail("a fit was started"))
     rows = {"vectors": X, "table": pd.DataFrame(X), "images": np.zeros((120, 4, 4), np.uint8)}
     caplog.set_level("INFO", "fromnoise")
     with pytest.raises(pytest.fail.Exception, match="was started"):
@@ -542,7 +542,7 @@ MISTAKES = {
 @pytest.mark.parametrize(("given", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes_are_found_before_anything_is_written(tmp_path, monkeypatch, given, words):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(run, "run_worker", lambda *_: pytest.fail("a fit was started"))
+    monkeypatch.setattr(plan, "run_worker", lambda *_: pytest.fail("a fit was started"))
     given = {"source": X, "families": {"a": ONE}, **QUICK, **given}
     for out in (None, tmp_path / "report"):
         with pytest.raises(ValueError, match=words):
@@ -561,17 +561,17 @@ def test_overwriting_takes_what_a_report_wrote_and_no_more(here, tmp_path):
 
 
 def test_finished_fits_outlive_an_interruption(tmp_path, monkeypatch):
-    def second_is_interrupted(folder, job):
+    def second_is_interrupted(folder, job, lock):
         if job.name == "two":
             raise KeyboardInterrupt
         worker.main(str(folder))
 
-    monkeypatch.setattr(run, "run_worker", second_is_interrupted)
+    monkeypatch.setattr(plan, "run_worker", second_is_interrupted)
     out = tmp_path / "r"
     with pytest.raises(KeyboardInterrupt):
         fn.compare(X, families={"one": ONE, "two": TWO}, out=out, **QUICK)
     assert fn.load(out / "jobs" / "one-0" / "model").n_components == 1
-    monkeypatch.setattr(run, "run_worker", lambda folder, job: worker.main(str(folder)))
+    monkeypatch.setattr(plan, "run_worker", lambda folder, job, lock: worker.main(str(folder)))
     assert fn.compare(X, families={"one": ONE}, out=out, overwrite=True, **QUICK).best == "one"
 
 

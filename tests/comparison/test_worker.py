@@ -118,16 +118,6 @@ def test_the_status_of_a_model_is_that_of_its_row(tmp_path, monkeypatch):
     assert (result["status"], result["reason"]) == ("diverged", "the loss was not finite")
 
 
-def test_ctrl_c_is_the_parents_to_tell(tmp_path, monkeypatch):
-    def interrupted(self, *args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fn.GaussianMixture, "_learn", interrupted)
-    folder, _ = prepared(tmp_path, vectors())
-    assert worker.main(str(folder)) == 130
-    assert not (folder / "result.json").exists()
-
-
 def table():
     frame = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60)})
     y = pd.Series(np.where(frame["a"] > 0, "p", "q"), name="kind")

@@ -2,13 +2,16 @@ r"""``compare``: every family on the same data, and which to use."""
 
 __all__ = ["compare"]
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import fromnoise
-from fromnoise.cli.exits import DIVERGED, OK
+from fromnoise.cli.exits import DIVERGED, OK, check_one_of
 from fromnoise.cli.output import aligned, print_json, print_line
 from fromnoise.cli.reading import Json, Number
 
+logger = logging.getLogger("fromnoise")
 _PASSED = (
     *("budget", "label", "target", "image_size", "encoding", "seeds", "test_fraction"),
     *("n_samples", "features", "random_state"),
@@ -30,6 +33,7 @@ def compare(
     n_samples: Number = None,
     features: str | None = None,
     random_state: int | None = None,
+    resume: bool = False,
     force: bool = False,
     as_json: Json = False,
 ) -> int:
@@ -49,15 +53,22 @@ def compare(
         n_samples: How many rows each model draws.
         features: What distances between images are measured in: pixels, pca or enetlite0.
         random_state: Seed.
-        force: Replace a report in OUT.
+        resume: Continue the comparison in OUT that was cut, if there is one, to the same report.
+        force: Replace a report or an unfinished comparison in OUT.
         as_json: Print report.json instead of a table.
     """
     values = {**locals()}
+    check_one_of(resume, force)
     # What is not given is left out, so that defaults stay where they are declared.
     given = {name: values[name] for name in _PASSED if values[name] is not None}
     if families is not None:
         given["families"] = [name.strip() for name in families.split(",") if name.strip()]
-    result = fromnoise.compare(source, out=out, overwrite=force, **given)
+    try:
+        result = fromnoise.compare(source, out=out, overwrite=force, resume=resume, **given)
+    except (KeyboardInterrupt, SystemExit):
+        if (Path(out) / "jobs").exists():
+            logger.info("What was fitted so far is kept in %s; --resume goes on.", out)
+        raise
     if as_json:
         print_json(result.report)
     else:

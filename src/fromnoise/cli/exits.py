@@ -26,6 +26,7 @@ __all__ = [
     "OK",
     "USAGE",
     "UsageError",
+    "check_one_of",
     "exit_code",
     "message_of",
 ]
@@ -40,6 +41,18 @@ CANNOT_WRITE, DISK_FULL, LOCKED, INTERRUPTED = 73, 74, 75, 130
 
 class UsageError(Exception):
     r"""A wrong call of the command line."""
+
+
+def check_one_of(resume: bool, force: bool) -> None:
+    r"""Refuse two flags that contradict each other.
+
+    Example:
+        >>> check_one_of(True, True)
+        Traceback (most recent call last):
+        fromnoise.cli.exits.UsageError: --resume continues what is in OUT and --force ...
+    """
+    if resume and force:
+        raise UsageError("--resume continues what is in OUT and --force replaces it; choose one.")
 
 
 def exit_code(error: BaseException) -> int | None:

@@ -12,7 +12,7 @@ from cyclopts import App
 
 import fromnoise
 from fromnoise.cli.describing import facts_of
-from fromnoise.cli.exits import DIVERGED, OK, UsageError
+from fromnoise.cli.exits import DIVERGED, OK, UsageError, check_one_of
 from fromnoise.cli.flags import flags_of
 from fromnoise.cli.output import print_json
 from fromnoise.cli.reading import Json, Reading
@@ -128,8 +128,7 @@ def _check_run(path: Path, resume: bool, force: bool) -> None:
     r"""Refuse a folder that a model cannot be saved in, before any data is read."""
     from fromnoise.data.sinks import check_writable
 
-    if resume and force:
-        raise UsageError("--resume continues what is in OUT and --force replaces it; choose one.")
+    check_one_of(resume, force)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} exists and is no folder. Choose another name.")
     finished = path.exists() and not force and fromnoise.training.is_finished(path)

@@ -11,7 +11,16 @@ few columns, and copying, which is of the data themselves, always see the simple
 a function. A number is named for what it was measured in: ``mmd_pca``, ``mmd_enetlite0``.
 """
 
-__all__ = ["FEATURES", "Extractor", "Features", "check_features", "extractor", "flat", "simple"]
+__all__ = [
+    "FEATURES",
+    "Extractor",
+    "Features",
+    "check_features",
+    "extractor",
+    "flat",
+    "name_of",
+    "simple",
+]
 
 import re
 from collections.abc import Callable
@@ -120,7 +129,7 @@ def extractor(features: Features, default: Extractor, X: Any, shape: tuple[int, 
         '_mean'
     """
     if callable(features):
-        name = _name(features)
+        name = name_of(features)
         return Extractor(name, f"_{name}", True, _Own(features, name))
     if features == "pixels":
         return Extractor("pixels", "_pixels", False, flat)
@@ -163,7 +172,13 @@ class _Own:
         return rows
 
 
-def _name(function: Callable[[Any], Any]) -> str:
+def name_of(function: Callable[[Any], Any]) -> str:
+    r"""Return what the report calls a function.
+
+    Example:
+        >>> name_of(np.log), name_of(lambda rows: rows)
+        ('log', 'features')
+    """
     given = getattr(function, "name", None) or getattr(function, "__name__", "")
     text = given if isinstance(given, str) and given else type(function).__name__
     name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()

@@ -1,7 +1,9 @@
 r"""What parent and worker hand to each other: folders with files, never live objects.
 
-FOLDER/split/        the training and held-out rows, one bundle, read-only
+FOLDER/split/        the training and held-out rows, and what the comparison began with: one
+                     bundle, read-only
 FOLDER/jobs/NAME/    job.json      what to fit, under which budget and seed
+                     run/          checkpoints, until the fit is over
                      model/        the fitted model
                      samples/      what it drew, a bundle
                      codes/        what became of held-out rows on the way through its codes
@@ -17,6 +19,7 @@ __all__ = [
     "read_codes",
     "read_samples",
     "read_split",
+    "read_told",
     "restored_arguments",
     "with_label",
     "write_codes",
@@ -182,17 +185,27 @@ def _unwritten(value: Any) -> Any:
     return value
 
 
-def write_split(folder: Path, split: Split) -> None:
-    r"""Write a split for the workers."""
-    tree = {name: _state(getattr(split, name)) for name in ("train", "test")}
-    labels = {name: _state(getattr(split, name)) for name in ("train_y", "test_y")}
-    write_bundle(folder, {**tree, **labels}, overwrite=True)
+_SPLIT = tuple(field.name for field in fields(Split))
+
+
+def write_split(folder: Path, split: Split, told: Tree | None = None) -> None:
+    r"""Write a split for the workers, and what the comparison began with."""
+    tree = {name: _state(getattr(split, name)) for name in _SPLIT}
+    write_bundle(folder, {"told": told or {}, **tree}, overwrite=True)
 
 
 def read_split(folder: Path) -> Split:
     r"""Read what :func:`write_split` wrote."""
     tree = read_bundle(folder)
-    return Split(**{name: _restored(state) for name, state in tree.items()})
+    return Split(**{name: _restored(tree[name]) for name in _SPLIT})
+
+
+def read_told(folder: Path) -> Tree:
+    r"""Read what a comparison began with; nothing if there is none."""
+    if not (folder / "manifest.json").exists():
+        return {}
+    told: Tree = read_bundle(folder).get("told", {})
+    return told
 
 
 def write_samples(folder: Path, X: Any, y: Any, log_p: np.ndarray | None) -> None:

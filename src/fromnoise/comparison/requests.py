@@ -1,14 +1,12 @@
 r"""What :func:`fromnoise.compare` is asked for, checked before anything is read or computed."""
 
-__all__ = ["REFERENCES", "auto", "check_arguments", "check_out", "chosen_models"]
+__all__ = ["REFERENCES", "auto", "check_arguments", "chosen_models"]
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from fromnoise import families as registry
 from fromnoise.base import GenerativeModel
-from fromnoise.data.sinks import check_writable
 from fromnoise.errors import did_you_mean, shown
 from fromnoise.training import Budget
 
@@ -99,27 +97,3 @@ def _check_family(name: Any, model: Any) -> None:
         raise ValueError(
             f"families: {shown(name)} cannot name a row; use up to {_LONGEST_NAME} characters."
         )
-
-
-def check_out(path: Path, overwrite: bool) -> None:
-    r"""Refuse a folder that cannot be written, or that holds something else than a report.
-
-    Args:
-        path: The folder; it need not exist.
-        overwrite: Whether a report in it may be replaced.
-
-    Raises:
-        FileExistsError: If it holds something that is not to be replaced.
-        OSError: If it cannot be written to.
-
-    Example:
-        >>> check_out(Path(__file__).parent, overwrite=True)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        FileExistsError: ...comparison exists and holds no report; it is not overwritten.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not overwrite:
-            raise FileExistsError(f"{path} exists. Choose another folder, or overwrite it.")
-        if not any((path / mark).exists() for mark in ("report.json", "split/manifest.json")):
-            raise FileExistsError(f"{path} exists and holds no report; it is not overwritten.")
-    check_writable(path)

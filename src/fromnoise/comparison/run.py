@@ -11,51 +11,26 @@ rows by the same metrics on the same held-out rows:
 
 __all__ = ["Comparison", "compare"]
 
-import json
-import logging
 import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from sklearn.base import clone
-
 from fromnoise import data
 from fromnoise import families as registry
 from fromnoise.base import GenerativeModel
-from fromnoise.comparison.assemble import Assembly, protocol
 from fromnoise.comparison.extractors import Features, check_features
-from fromnoise.comparison.jobs import Job, Split, job_folder, write_split, written_arguments
-from fromnoise.comparison.processes import run_worker
-from fromnoise.comparison.requests import (
-    REFERENCES,
-    auto,
-    check_arguments,
-    check_out,
-    chosen_models,
-)
-from fromnoise.comparison.verdict import SILENT
-from fromnoise.comparison.worker import run_job
-from fromnoise.data import Condition
-from fromnoise.errors import DataError, did_you_mean, shown
-from fromnoise.training import Budget, entropy, numpy_rng
+from fromnoise.comparison.jobs import job_folder
+from fromnoise.comparison.plan import Plan
+from fromnoise.comparison.requests import auto, check_arguments, chosen_models
+from fromnoise.comparison.resuming import begun_in, clear
+from fromnoise.training import entropy, refuse_another, sole_writer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-logger = logging.getLogger("fromnoise")
-
-MOST_SAMPLES = {"vectors": 10_000, "table": 10_000, "images": 2_000}
-FEWEST_SAMPLES = 1_000
-MOST_TEST = 10_000
-FEWEST_MEASURED = 12  # rows of the smallest set that every metric can work with
-_NOT_TOLD = ("random_state", "budget")
-_SPLIT = 40  # what a random stream is for
 
 
 @dataclass
@@ -127,6 +102,7 @@ def compare(
     features: Features = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     random_state: Any = 0,
 ) -> Comparison:
     r"""Train families on the same rows under the same budget, and report which one to use.
@@ -153,15 +129,23 @@ def compare(
             installed, else ``"pca"``. All kinds: a function from rows as they were given to an
             array (n, d). The numbers are named for it, for instance ``mmd_enetlite0``.
         out: Folder of the report; None for a temporary one that lives as long as the result.
-        overwrite: Whether a report in ``out`` may be replaced.
+        overwrite: Whether a report in ``out``, or an unfinished comparison, may be replaced.
+        resume: Whether a comparison that was cut is continued in ``out``: fits that are over are
+            kept, the one under way goes on from its last checkpoint. With a budget in steps or
+            epochs it ends with the numbers of one that was not cut, seconds and memory aside.
+            Where there is none, one is begun.
         random_state: Seed of the split and of the first fit.
 
     Returns:
         The comparison.
 
     Raises:
-        DataError: If the data cannot be used.
-        FileExistsError: If ``out`` holds something and ``overwrite`` is False.
+        DataError: If the data cannot be used, or the unfinished comparison began with other
+            data, arguments or versions; it names the first difference.
+        FileExistsError: If ``out`` holds a report and ``overwrite`` is False, an unfinished
+            comparison and ``resume`` is False too, or anything else.
+        BlockingIOError: If another process writes in ``out``.
+        ArtifactError: If the unfinished comparison's rows are damaged.
         ValueError: If an argument is wrong.
 
     Example:
@@ -176,10 +160,9 @@ def compare(
     if y is not None and label is not None:
         raise ValueError("y and label both say what the labels are; pass one of them.")
     chosen = None if isinstance(families, str) and families == "auto" else chosen_models(families)
-    if out is not None:
-        check_out(Path(out), overwrite)
+    begun = begun_in(None if out is None else Path(out), overwrite, resume)
     loaded = data.load(source, label=label, image_size=image_size, encoding=encoding)
-    plan = _Plan(
+    plan = Plan(
         loaded,
         y if y is not None else loaded.y if label is not None else None,
         chosen_models(auto(loaded.kind)) if chosen is None else chosen,
@@ -187,207 +170,20 @@ def compare(
         seeds,
         test_fraction,
         n_samples,
-        entropy(random_state),
+        begun["random_state"] if begun and random_state is None else entropy(random_state),
         features,
         target,
     )
     split = plan.split()
+    began = plan.told(split)
+    if begun:
+        refuse_another(f"{out} holds an unfinished comparison", begun, began)
     path = Path(tempfile.mkdtemp(prefix="fromnoise-") if out is None else out)
-    _clear(path)
-    try:
-        result = Comparison(plan.run(split, path), path, plan.own)
-    except BaseException:
-        # Fits that are over took long and can be loaded; anything less is of no use.
-        if out is None or not any(path.glob("jobs/*/result.json")):
-            _clear(path)
-            with suppress(OSError):
-                path.rmdir()
-        raise
+    with sole_writer(path) as plan.lock:
+        if not begun:
+            clear(path)
+        report = plan.run(split, began, path, keep=out is not None)
+    result = Comparison(report, path, plan.own)
     if out is None:
         weakref.finalize(result, shutil.rmtree, path, ignore_errors=True)
     return result
-
-
-def _clear(path: Path) -> None:
-    r"""Remove what a comparison writes, and nothing else."""
-    for name in ("split", "jobs"):
-        shutil.rmtree(path / name, ignore_errors=True)
-    for name in ("report.json", "results.csv", "index.html"):
-        (path / name).unlink(missing_ok=True)
-
-
-@dataclass
-class _Plan:
-    r"""One comparison under way."""
-
-    source: data.Data
-    y: Any
-    models: dict[str, str | GenerativeModel]
-    budget: str
-    seeds: int
-    test_fraction: float
-    n_samples: int | str
-    seed: int
-    features: Features
-    target: str | None
-    own: dict[str, GenerativeModel] = field(default_factory=dict)
-
-    def run(self, split: Split, path: Path) -> dict[str, Any]:
-        r"""Fit, draw, measure, write the report into the folder ``path``, and return it."""
-        n_samples, label = self._n_samples(), self._label()
-        write_split(path / "split", split)
-        done = protocol(split, self.budget, self.seeds, self.seed, n_samples)
-        known = self._known()
-        assembly = Assembly(
-            self.source,
-            split,
-            self.seed,
-            n_samples,
-            done,
-            path,
-            label,
-            known,
-            self.features,
-            self.target,
-        )
-        self._announce()
-        gaussian = registry.make("gmm", n_components=1)
-        runs = {
-            name: [self._fitted(name, model, seed, path) for seed in range(self.seeds)]
-            for name, model in [*self.models.items(), ("gaussian", gaussian)]
-        }
-        return assembly.write(runs)
-
-    def split(self) -> Split:
-        r"""Return the split; all that is wrong with data and arguments is found here."""
-        X, y = self.source.X, self.y
-        check_features(self.features, self.source.kind)
-        self._check_target()
-        encoding = data.fit_encoding(X, missing="model")
-        if self.source.kind == "vectors" and encoding.cardinalities:
-            raise DataError(
-                "The array holds NaN, which can be compared in tables only: pass a DataFrame."
-            )
-        n = data.n_rows(X)
-        held_out = self._held_out(n)
-        if held_out < 2 * FEWEST_MEASURED or n - held_out < FEWEST_MEASURED:
-            raise DataError(
-                f"{n} rows are too few to hold out {self.test_fraction:.0%} of them: expected at"
-                f" least {2 * FEWEST_MEASURED} held-out and {FEWEST_MEASURED} training rows."
-                " Change test_fraction, or add rows."
-            )
-        self._n_samples()
-        if y is not None:
-            Condition.fit(y, n).check_encode(y, n)
-            if self.source.kind == "table" and np.ndim(y) > 1:
-                raise DataError(f"y must be one column for a table, got shape {np.shape(y)}.")
-        train, test = self._index()
-        labels = [None if y is None else data.take(y, index) for index in (train, test)]
-        return Split(data.take(X, train), labels[0], data.take(X, test), labels[1])
-
-    def _check_target(self) -> None:
-        if self.target is None:
-            return
-        if self.source.kind != "table":
-            raise ValueError(
-                f"target names a column of a table, but the data are {self.source.kind}; pass a"
-                " DataFrame."
-            )
-        columns = [*map(str, self.source.X.columns), *filter(None, [self._label()])]
-        if self.target not in columns:
-            raise DataError(
-                f"There is no column {shown(self.target)}.{did_you_mean(self.target, columns)}"
-            )
-
-    def _index(self) -> tuple[np.ndarray, np.ndarray]:
-        r"""Return which rows are for training and which are held out."""
-        n = data.n_rows(self.source.X)
-        order, held_out = numpy_rng(self.seed, _SPLIT).permutation(n), self._held_out(n)
-        return np.sort(order[held_out:]), np.sort(order[:held_out])
-
-    def _known(self) -> Any:
-        r"""Return the labels of the held-out rows, whether models are given them or not."""
-        y = self.source.y if self.y is None else self.y
-        if y is None or data.n_rows(y) != data.n_rows(self.source.X):
-            return None
-        return data.take(y, self._index()[1])
-
-    def _held_out(self, n: int) -> int:
-        return min(round(n * self.test_fraction), MOST_TEST)
-
-    def _n_samples(self) -> int:
-        if self.n_samples == "auto":
-            held_out = self._held_out(data.n_rows(self.source.X))
-            return min(max(held_out, FEWEST_SAMPLES), MOST_SAMPLES[self.source.kind])
-        if not isinstance(self.n_samples, int) or self.n_samples < FEWEST_MEASURED:
-            raise ValueError(
-                f'n_samples must be "auto" or at least {FEWEST_MEASURED}, got {self.n_samples!r}.'
-            )
-        return self.n_samples
-
-    def _label(self) -> str | None:
-        r"""Return the column that the labels of a table are; None where there is none."""
-        if self.y is None or self.source.kind != "table":
-            return None
-        label = self.source.label or str(getattr(self.y, "name", None) or "label")
-        while label in [str(name) for name in self.source.X.columns]:
-            label += "_"
-        return label
-
-    def _announce(self) -> None:
-        fits = len(self.models) * self.seeds
-        count = "1 fit" if fits == 1 else f"{fits} fits"
-        logger.info("%s of %s: %s.", count, ", ".join(self.models), self._length(fits))
-
-    def _length(self, fits: int) -> str:
-        r"""Return how long all fits may take, as far as their budget says."""
-        budget = Budget.parse(self.budget)
-        if budget is None:
-            return "each family's own budget"
-        if budget.unit != "seconds":
-            return f"budget {self.budget}"
-        total = fits * budget.amount
-        time = f"{total:.0f} s" if total < 120 else f"{total / 60:.1f} min"
-        return f"{budget.amount:g} s each, at most {time} of fitting"
-
-    def _fitted(
-        self, name: str, model: str | GenerativeModel, seed: int, path: Path
-    ) -> tuple[Path, dict[str, Any]]:
-        folder = job_folder(path, name, seed)
-        arguments = {} if isinstance(model, str) else _plain_arguments(model)
-        job = Job(
-            name=name,
-            family=model if isinstance(model, str) else model.family,
-            arguments=arguments or {},
-            budget=self.budget,
-            seed=self.seed + seed,
-            n_samples=self._n_samples(),
-            split=str(path.absolute() / "split"),
-            conditional=name not in REFERENCES,
-            label=self._label(),
-        )
-        job.write(folder)
-        logger.info("fitting %s", name)
-        if arguments is not None:
-            run_worker(folder, job)
-        else:
-            # A module or callback of the user's cannot go through files; it is fitted here.
-            own: GenerativeModel = clone(model)
-            run_job(folder, job, own)
-            self.own.setdefault(name, own)
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        silent = result["status"] == "ok" and result["seconds"]["sample"] is None
-        reason = SILENT if silent else result["reason"]
-        logger.info("%s: %s%s", name, result["status"], f", {reason}" if reason else "")
-        return folder, result
-
-
-def _plain_arguments(model: GenerativeModel) -> dict[str, Any] | None:
-    r"""Return a model's arguments as JSON; None if it has to be fitted as the object it is.
-
-    Its seed, and where it is fitted, are the comparison's.
-    """
-    if type(model) is not registry.FAMILIES.get(model.family):
-        return None
-    arguments = model.get_params(deep=False)
-    return written_arguments({k: v for k, v in arguments.items() if k not in _NOT_TOLD})

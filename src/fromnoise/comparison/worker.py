@@ -3,14 +3,20 @@ r"""One family, one process: ``python -m fromnoise.comparison.worker FOLDER``.
 The worker reads its job and the split, fits, saves, draws, scores the held-out rows, and writes
 ``result.json`` last. It tells the parent that the fit is over by the file ``fitted``, so that a
 fit that hangs can be told from a model that is slow to draw from.
+
+While it fits, ``run/`` holds its checkpoints. A worker that finds some goes on from there; one
+whose fit had ended, but not what comes after it, comes to the same end from the last of them.
 """
 
 __all__ = ["main", "run_job"]
 
 import json
 import logging
-import resource
+import os
+import shutil
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +35,7 @@ from fromnoise.comparison.jobs import (
     write_samples,
 )
 from fromnoise.comparison.journeys import journey_of, write_journey
+from fromnoise.comparison.resuming import run_folder
 from fromnoise.errors import DataError
 from fromnoise.persistence import write_text
 
@@ -46,10 +53,8 @@ def main(folder: str) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     path = Path(folder)
     job = Job.read(path)
-    try:
-        run_job(path, job, families.make(job.family, **restored_arguments(job.arguments)))
-    except KeyboardInterrupt:
-        return 130  # Ctrl-C reaches every process of a terminal; the parent says what happened
+    run_job(path, job, families.make(job.family, **restored_arguments(job.arguments)))
+    shutil.rmtree(run_folder(path), ignore_errors=True)
     return 0
 
 
@@ -67,10 +72,7 @@ def run_job(folder: Path, job: Job, model: GenerativeModel) -> None:
 
 
 def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dict[str, Any]:
-    started = time.monotonic()
-    model.set_params(budget=job.budget, random_state=job.seed)
-    model.fit(split.train, split.train_y)
-    fit_seconds = time.monotonic() - started
+    fit_seconds = _fit(run_folder(folder), job, model, split)
     model.save(folder / "model", overwrite=True)
     write_text(folder / "fitted", "")
     draws = hasattr(model, "sample")
@@ -89,11 +91,30 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
         "arguments": _shown(model),
         "parameters": model.n_parameters_,
         "evaluations": model.n_evaluations if draws else None,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": _peak_memory(),
         "history": [{k: v for k, v in line.items() if v is not None} for line in model.history_],
         "capabilities": _capabilities(model),
         "likelihood": model.score_kind_ if hasattr(model, "score_samples") else None,
     }
+
+
+def _peak_memory() -> float | None:
+    r"""Return the most memory that this process has held, in MB; None where nobody counts it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _fit(run: Path, job: Job, model: GenerativeModel, split: Split) -> float:
+    r"""Fit, or go on with a fit; returns the seconds that it took in all."""
+    started = time.monotonic()
+    (run / "manifest.json").unlink(missing_ok=True)  # a fit that has ended takes no other
+    model.set_params(budget=job.budget, random_state=job.seed, run_dir=run)
+    model.fit(split.train, split.train_y)
+    model.set_params(run_dir=None)
+    return max(time.monotonic() - started, model.fit_seconds_)
 
 
 def _drawn(folder: Path, job: Job, model: GenerativeModel, split: Split) -> float:
@@ -152,11 +173,27 @@ def _shown(model: GenerativeModel) -> dict[str, Any]:
     return {
         name: value if isinstance(value, str | int | float | bool | None) else repr(value)[:80]
         for name, value in model.get_params(deep=False).items()
-        if name not in ("budget", "random_state")
+        if name not in ("budget", "random_state", "run_dir", "checkpoint_every")
         and value is not defaults[name]
         and not (isinstance(value, str | int | float) and value == defaults[name])
     }
 
 
+def _obey_parent() -> None:
+    r"""End, with the state saved, when the parent says so or is no more.
+
+    Ctrl-C reaches every process of a terminal, and is the parent's to pass on.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
+    os.read(0, 1)  # nothing comes; it returns when the other end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    _obey_parent()
     sys.exit(main(sys.argv[1]))

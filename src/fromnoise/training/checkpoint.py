@@ -17,7 +17,6 @@ stands in every checkpoint.
 __all__ = ["Journal", "RunFolder", "is_finished", "open_journal", "replacing"]
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -37,11 +36,14 @@ import torch
 from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.persistence import Tree, read_bundle, write_bundle, write_text
 from fromnoise.training.budget import Budget
+from fromnoise.training.fingerprints import refuse_another
+from fromnoise.training.locks import NAME as LOCK
+from fromnoise.training.locks import locked
 
 FAILURES = 3  # checkpoints in a row that may fail before the fit does
 ROOM = 2.2  # free space that a fit needs, in checkpoints
 _NAME = re.compile(r"step-\d{7,}")
-_LOCK, _HISTORY, _MANIFEST, _PRIOR = ".lock", "history.jsonl", "manifest.json", "prior"
+_HISTORY, _MANIFEST, _PRIOR = "history.jsonl", "manifest.json", "prior"
 _BEFORE = ".before"
 _KEYS = {"told", "seed", "step", "validation", "history", "machine", "state"}
 
@@ -143,7 +145,7 @@ class RunFolder(Journal):
     def __enter__(self) -> Self:
         _refuse_strange(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.path)
+        self._lock = locked(self.path)
         try:
             _refuse_finished(self.path)
             self._go_on()
@@ -162,7 +164,7 @@ class RunFolder(Journal):
             return
         if not _saved(self.path):
             # Nothing to go on from: a name that was free before is free again.
-            for name in (_HISTORY, _LOCK):
+            for name in (_HISTORY, LOCK):
                 (self.path / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # other files may lie there
                 self.path.rmdir()
@@ -176,15 +178,8 @@ class RunFolder(Journal):
     def check(self, told: Callable[[], Tree]) -> None:
         r"""Refuse to go on with a fit of other arguments or data; ``told`` gives them as JSON."""
         fresh = json.loads(json.dumps(told()))  # tuples are lists in a manifest
-        names = {"family": None, **self._told, **fresh}  # that first: others follow from it
-        for name in names if self.state is not None else ():
-            was, now = self._told.get(name), fresh.get(name)
-            if was != now:
-                raise DataError(
-                    f"{self.path} holds an unfinished fit with another {name}: {shown(was)}, and"
-                    f" now {shown(now)}. Continue it with what it began with, or choose another"
-                    " run_dir."
-                )
+        if self.state is not None:
+            refuse_another(f"{self.path} holds an unfinished fit", self._told, fresh)
         self._told = fresh
         if self.state is not None:
             logger.info("The fit in %s goes on after step %d.", self.path, self._last_step)
@@ -359,7 +354,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
         return
     before = folder / _BEFORE
-    lock = _locked(folder)
+    lock = locked(folder)
     try:
         _tidy(folder)  # a process may have been killed here
         before.mkdir()
@@ -422,30 +417,11 @@ def open_journal(run_dir: str | os.PathLike[str] | None, every: str) -> Journal:
     return Journal() if run_dir is None else RunFolder(os.fspath(run_dir), budget)
 
 
-def _locked(path: Path) -> int:
-    r"""Return the open lock of a folder; the system lets go of it when the process ends."""
-    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(lock, 200, 0).decode(errors="replace").strip()
-        os.close(lock)
-        raise BlockingIOError(
-            f"Another fit writes in {path}: {owner}. Wait for it to end, or choose another folder."
-        ) from None
-    if os.fstat(lock).st_nlink == 0:
-        os.close(lock)
-        raise BlockingIOError(f"Another fit in {path} has just ended. Try again.")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
-    return lock
-
-
 def _refuse_strange(path: Path) -> None:
     if not path.exists():
         return
     names = {child.name for child in path.iterdir()} if path.is_dir() else {path.name}
-    if names and not names & {_LOCK, _MANIFEST}:
+    if names and not names & {LOCK, _MANIFEST}:
         raise FileExistsError(f"{path} holds something else than a fit. Choose another run_dir.")
 
 

@@ -1,6 +1,6 @@
 r"""What tells one fit from another: short marks of arguments and data."""
 
-__all__ = ["digest", "fingerprint"]
+__all__ = ["digest", "fingerprint", "refuse_another"]
 
 import hashlib
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from fromnoise import data
 from fromnoise.data.containers import kind_of
+from fromnoise.errors import DataError, shown
 from fromnoise.persistence import Tree
 from fromnoise.training.seeds import numpy_rng
 
@@ -56,6 +57,31 @@ def digest(tree: Any) -> str:
     found = hashlib.sha256()
     _add(tree, found)
     return found.hexdigest()[:16]
+
+
+def refuse_another(what: str, was: Tree, now: Tree) -> None:
+    r"""Refuse to go on with something that began with other arguments or data.
+
+    Args:
+        what: What there is, for the sentence.
+        was: What it began with, as JSON.
+        now: What it is to go on with.
+
+    Raises:
+        DataError: If they differ; it names the first difference.
+
+    Example:
+        >>> refuse_another("run/ holds a fit", {"budget": "9s"}, {"budget": "8s"})
+        Traceback (most recent call last):
+        fromnoise.errors.DataError: run/ holds a fit with another budget: '9s', and now '8s'. ...
+    """
+    for name in {**was, **now}:
+        if was.get(name) != now.get(name):
+            raise DataError(
+                f"{what} with another {name}: {shown(was.get(name))}, and now"
+                f" {shown(now.get(name))}. Continue it with what it began with, or choose another"
+                " folder."
+            )
 
 
 def _add(node: Any, found: "hashlib._Hash") -> None:
