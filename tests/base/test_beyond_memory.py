@@ -13,6 +13,7 @@ import torch
 
 import fromnoise as fn
 from fromnoise.base.neural import TrainingRows
+from fromnoise.errors import DataError
 
 N, WIDTH = 160_000, 100  # 64 MB of float32
 
@@ -40,6 +41,10 @@ def flow(**arguments: Any) -> fn.FlowMatching:
     return fn.FlowMatching(
         **{"network": "small", "budget": "3 steps", "random_state": 0, **arguments}
     )
+
+
+def vae() -> fn.VAE:
+    return fn.VAE(network="small", latent_dim=2, budget="3 steps", random_state=0)
 
 
 @pytest.mark.parametrize("kind", ["floats", "whole", "holed", "images"])
@@ -118,3 +123,53 @@ def test_c14_two_gigabytes_are_fitted_within_three_hundred_megabytes(tmp_path: P
         check=False,
     )
     assert child.stdout == "streamed\n", child.stderr
+
+
+def test_c14_rows_are_coded_by_parts_of_a_map(mapped: Any) -> None:
+    encoder = vae().fit(mapped[:5000])
+    few = mapped[: N // 2]
+    assert peak_of(lambda: encoder.encode(few)) < few.nbytes
+
+
+MODELS = {"mixture": fn.GaussianMixture(n_components=3), "flow": flow(steps=4), "vae": vae()}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_is_asked_by_parts_is_what_is_asked_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = np.random.default_rng(0).normal(5, 3, (300, 2))
+    y = np.arange(300) % 2 if kind == "vae" else None
+    model = MODELS[kind].set_params(random_state=0).fit(X, y)
+    holed = X.copy()
+    holed[250:262, 1] = np.nan  # on both sides of a border
+
+    def asked() -> list[np.ndarray]:
+        return [
+            model.score_samples(X, y),
+            model.impute(holed, y, random_state=0),
+            model.impute(X, mask=np.isnan(holed), random_state=0),
+            *([model.encode(X, y)] if kind != "mixture" else []),
+            *([model.reconstruction_error(X, y)] if kind == "vae" else []),
+            *([model.score_interval(X[:260])] if kind == "flow" else []),
+        ]
+
+    at_once = asked()
+    monkeypatch.setattr("fromnoise.base.generative._PART", 600)  # parts of 256 rows
+    for part, whole in zip(asked(), at_once, strict=True):
+        assert np.array_equal(part, whole)
+    with pytest.raises(DataError, match="mask must be of bools"):
+        model.impute(X, y, mask=np.isnan(holed)[:100])
+    X[290, 1] = np.inf
+    with pytest.raises(DataError, match=r"rows from 256 on, as row 0: Column 1 .*row 34"):
+        model.impute(X, y)
+
+
+def test_c14_what_is_imputed_is_held_once(mapped: Any) -> None:
+    few = mapped[: N // 2]
+    model = fn.GaussianMixture(n_components=1, covariance_type="diag").fit(mapped[:5000])
+    mask = np.zeros(few.shape, bool)
+    mask[::4, 0] = True
+    filled: list[np.ndarray] = []
+    peak = peak_of(lambda: filled.append(model.impute(few, mask=mask, random_state=0)))
+    assert np.array_equal(filled[0][~mask], few[~mask]) and peak < 2.2 * few.nbytes

@@ -158,8 +158,12 @@ class FieldModel(Interpolation, NeuralModel):
         if not is_number(level) or not 0 < level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {level!r}.")
         X = self.encoding_.check(X)
+        codes = self._given(y, data.n_rows(X))
+        return self._by_parts(lambda X, codes: self._interval(X, codes, level), X, codes)
+
+    def _interval(self, X: Any, codes: np.ndarray | None, level: float) -> np.ndarray:
         encoded = self.encoding_.encode(X)
-        joint = self._joint(encoded, self._given(y, data.n_rows(X)))
+        joint = self._joint(encoded, codes)
         centre, each = logsumexp(joint.mean(2), axis=0), logsumexp(joint, axis=0)
         half, k = np.zeros(len(each)), each.shape[1]
         if k > 1:
@@ -198,7 +202,11 @@ class FieldModel(Interpolation, NeuralModel):
         if not is_whole(draws) or draws < 1:
             raise ValueError(f"draws must be a positive int, got {draws!r}.")
         X = self.encoding_.check(X)
-        encoded, codes = self.encoding_.encode(X), self._given(y, data.n_rows(X))
+        codes = self._given(y, data.n_rows(X))
+        return self._by_parts(lambda X, codes: self._bits(X, codes, draws), X, codes)
+
+    def _bits(self, X: Any, codes: np.ndarray | None, draws: int) -> np.ndarray:
+        encoded = self.encoding_.encode(X)
         key = self.encoding_.pack(encoded)
         log_p = []
         for draw in range(draws):

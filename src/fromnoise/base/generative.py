@@ -10,7 +10,7 @@ model space (:class:`fromnoise.data.Encoded`).
 __all__ = ["BLOCK", "GenerativeModel", "ScoreKind"]
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from os import PathLike
@@ -42,6 +42,7 @@ from fromnoise.training import (
 
 ScoreKind = Literal["exact", "estimate", "lower_bound"]
 BLOCK = 1024  # rows of noise that one seed draws; sample(n)[:k] equals sample(k) because of it
+_PART, _UNIT = 2**20, 256  # entries encoded together, in parts of a multiple of so many rows
 _LABELS = 10  # stream of labels, beside the streams of noise
 # Arguments that belong to a run, not to the model.
 _RUNTIME = ("callbacks", "device", "run_dir", "checkpoint_every")
@@ -341,14 +342,54 @@ class GenerativeModel(BaseEstimator, ABC):
         check_is_fitted(self)
         self._check_arguments()
         seed = entropy(random_state)
+        codes = None if y is None else self._given(y, data.n_rows(X))
+        array = isinstance(X, np.ndarray) and X.ndim > 1
+        if not array or (mask is not None and np.shape(mask)[:1] != X.shape[:1]):
+            return self._imputed(X, codes, mask, seed, 0)
+        parts = list(self._parts(len(X)))
+        if len(parts) < 2:
+            return self._imputed(X, codes, mask, seed, 0)
+        filled = np.empty(X.shape, X.dtype)
+        for p in parts:
+            y_p = None if codes is None else codes[p]
+            mask_p = None if mask is None else np.asarray(mask)[p]
+            try:
+                filled[p] = self._imputed(X[p], y_p, mask_p, seed, p.start)
+            except DataError as error:
+                raise DataError(f"Of the rows from {p.start} on, as row 0: {error}") from error
+        return filled
+
+    def _imputed(self, X: Any, codes: np.ndarray | None, mask: Any, seed: int, start: int) -> Any:
+        r"""Impute rows, the first of which is row ``start`` of all."""
         partial = self.encoding_.partial(X, mask)
-        codes = self._given(y, len(partial))
         rows = np.flatnonzero(partial.incomplete)
         if not len(rows):
             return self.encoding_.filled(X, partial.mask, None)
         codes = None if codes is None else codes[rows]
-        drawn = self._impute(partial.rows(rows), codes, rows, seed)
+        drawn = self._impute(partial.rows(rows), codes, start + rows, seed)
         return self.encoding_.filled(X, partial.mask, drawn)
+
+    # --- rows in parts ------------------------------------------------------------------------
+
+    def _parts(self, n: int) -> Iterator[slice]:
+        r"""Cut n rows into parts that fit in memory when they are encoded."""
+        size = _PART // self.encoding_.n_features
+        size = max(size - size % (BLOCK if size >= BLOCK else _UNIT), _UNIT)
+        return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+    def _by_parts(
+        self,
+        function: Callable[[Any, np.ndarray | None], np.ndarray],
+        X: Any,
+        codes: np.ndarray | None,
+    ) -> np.ndarray:
+        r"""Join ``function(rows, codes)`` of parts of checked rows: a map is not encoded whole."""
+        parts = list(self._parts(data.n_rows(X)))
+        if len(parts) == 1:
+            return function(X, codes)
+        return np.concatenate(
+            [function(data.take(X, p), None if codes is None else codes[p]) for p in parts]
+        )
 
     # --- density ------------------------------------------------------------------------------
 
@@ -379,7 +420,9 @@ class GenerativeModel(BaseEstimator, ABC):
         check_is_fitted(self)
         self._check_arguments()  # some act on scores, and may have changed since fit
         X = self.encoding_.check(X)
-        codes = self._given(y, data.n_rows(X))
+        return self._by_parts(self._scores, X, self._given(y, data.n_rows(X)))
+
+    def _scores(self, X: Any, codes: np.ndarray | None) -> np.ndarray:
         encoded = self.encoding_.encode(X)
         if codes is None and self.condition_ is not None:
             log_p = self._log_marginal(encoded)
@@ -433,7 +476,10 @@ class GenerativeModel(BaseEstimator, ABC):
         check_is_fitted(self)
         X = self.encoding_.check(X)
         n = data.n_rows(X)
-        return self._to_noise(self.encoding_.encode(X), self._needed(self._given(y, n), n))
+        return self._by_parts(self._codes, X, self._needed(self._given(y, n), n))
+
+    def _codes(self, X: Any, codes: np.ndarray | None) -> np.ndarray:
+        return self._to_noise(self.encoding_.encode(X), codes)
 
     @capability
     def decode(self, z: Any, y: Any = None) -> Any:

@@ -257,9 +257,13 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         """
         check_is_fitted(self)
         X = self.encoding_.check(X)
-        encoded, n = self.encoding_.encode(X), data.n_rows(X)
-        codes = self._needed(self._given(y, n), n)
-        return row_errors(encoded, self._from_noise(self._to_noise(encoded, None), codes))
+        n = data.n_rows(X)
+
+        def errors(X: Any, codes: np.ndarray | None) -> np.ndarray:
+            encoded = self.encoding_.encode(X)
+            return row_errors(encoded, self._from_noise(self._to_noise(encoded, None), codes))
+
+        return self._by_parts(errors, X, self._needed(self._given(y, n), n))
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         r"""Fit without labels, and return :meth:`transform` of X.
@@ -319,7 +323,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         check_is_fitted(self)
         X = self.encoding_.check(X)
         self._given(y, data.n_rows(X))
-        return self._to_noise(self.encoding_.encode(X), None)
+        return self._by_parts(self._codes, X, None)
 
     # --- saving -------------------------------------------------------------------------------
 

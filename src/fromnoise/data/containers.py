@@ -52,12 +52,12 @@ def n_rows(X: Any) -> int:
     return len(X)
 
 
-def take(X: Any, index: Array) -> Any:
+def take(X: Any, index: Array | slice) -> Any:
     r"""Return rows in the same container.
 
     Args:
         X: Any container, or labels.
-        index: Positions, int ``(m,)``.
+        index: Positions, int ``(m,)``, or a slice.
 
     Returns:
         The rows; those of a pandas object are numbered anew.
@@ -70,7 +70,9 @@ def take(X: Any, index: Array) -> Any:
         return ImageArray(take(X.array, index), X.channels)
     if hasattr(X, "iloc"):
         return X.iloc[index].reset_index(drop=True)
-    return [X[i] for i in index] if isinstance(X, list) else X[index]
+    if isinstance(X, list):
+        return X[index] if isinstance(index, slice) else [X[i] for i in index]
+    return X[index]
 
 
 def to_state(X: Any) -> dict[str, Any]:
