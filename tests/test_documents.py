@@ -33,5 +33,17 @@ def test_links_between_pages_lead_somewhere(page):
     assert [link for link in targets if not (page.parent / link).exists()] == []
 
 
+def test_every_test_that_reliability_names_exists():
+    text = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    named, file = [], ""
+    for given, name in re.findall(r"`([\w/.]*)::(\w+)`", text):
+        file = given or file  # as the one before it
+        named.append((file, name))
+    tests = {path: (ROOT / "tests" / path).read_text("utf-8") for path, _ in named}
+    assert [pair for pair in named if f"def {pair[1]}(" not in tests[pair[0]]] == []
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "held by" not in line]
+    assert len(rows) > 60 and all("::test_" in line for line in rows)
+
+
 def test_there_are_blocks_to_run():
     assert len(BLOCKS) >= 8
