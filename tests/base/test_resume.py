@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -347,6 +348,91 @@ def test_weighted_rows_are_data_too(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="another sample_weight"):
         fit(np.arange(80.0)[::-1])
     fit(np.arange(80.0))
+
+
+# --- the clock --------------------------------------------------------------------------------
+
+
+class Slow(nn.Module):
+    r"""A velocity that takes a twentieth of a second of a clock that stands still otherwise."""
+
+    def __init__(self, now):
+        super().__init__()
+        self.layer, self.now = nn.Linear(4, 3), now
+
+    def __deepcopy__(self, memo):
+        return type(self)(self.now)  # the clock is one
+
+    def forward(self, x, t):
+        self.now[0] += 0.05
+        return self.layer(torch.cat([x, t[:, None]], dim=1))
+
+
+@pytest.fixture
+def now(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    return clock
+
+
+@pytest.mark.parametrize("half", [0.3, 1.5, 2.7])
+def test_a_budget_in_seconds_is_what_is_left_of_it(tmp_path, now, half):
+    begun, left = now[0], []
+
+    def fit(**more):
+        model = fn.FlowMatching(budget="3s", network=Slow(now), random_state=0, run_dir=tmp_path,
+                                checkpoint_every="1 step", **more)  # fmt: skip
+        return model.fit(VECTORS)
+
+    def killed(record):
+        if now[0] - begun >= half:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(callbacks=[killed])
+    tree = read_bundle(tmp_path / f"step-{steps(tmp_path)[-1]:07d}")
+    kept = tree["state"]["clock"]["elapsed"]
+    assert kept == pytest.approx(half, abs=0.3)
+    now[0] += 86_400.0  # a day goes by
+    again = now[0]
+    model = fit(callbacks=[left.append])
+    spent = now[0] - again
+    assert 0.95 * 3 <= kept + spent <= 1.05 * 3 + 0.1  # a step, and the loss beside it
+    # The network is tried once more, as at the first start, before the clock goes on.
+    assert model.fit_seconds_ == pytest.approx(kept + spent - 0.05)
+    # Progress, and the learning rate with it, goes on where it was.
+    line = tree["history"][-1]
+    assert line["progress"] < left[0].progress < line["progress"] + 0.1
+    assert 0.85 < left[-1].progress <= 1  # the last check takes the rest
+
+
+def test_a_mixture_too_spends_what_is_left(tmp_path, now, monkeypatch):
+    record = RunFolder.record
+
+    def slow(self, line):
+        record(self, line)
+        now[0] += 0.05
+        if now[0] - begun >= 1.5 and len(again) == 0:
+            raise Stopped
+
+    monkeypatch.setattr(RunFolder, "record", slow)
+    begun, again = now[0], []
+
+    def fit():
+        model = fn.GaussianMixture(n_components=3, budget="3s", tol=0.0, n_init=1000,
+                                   max_iter=10**6, run_dir=tmp_path, checkpoint_every="1 step",
+                                   random_state=0)  # fmt: skip
+        return model.fit(VECTORS)
+
+    with pytest.raises(Stopped):
+        fit()
+    kept = read_bundle(tmp_path / f"step-{steps(tmp_path)[-1]:07d}")["state"]["elapsed"]
+    assert kept == pytest.approx(1.5, abs=0.11)
+    now[0] += 86_400.0
+    again.append(now[0])
+    model = fit()
+    assert 0.95 * 3 <= kept + now[0] - again[0] <= 1.05 * 3
+    assert model.fit_seconds_ == pytest.approx(kept + now[0] - again[0], abs=0.11)
 
 
 # --- signals ----------------------------------------------------------------------------------
