@@ -1,7 +1,7 @@
 r"""Training rows of a mixture, by class and by which values they have.
 
-A *cell* is a class and a pattern, which of its values a row has. Rows come chunk by chunk; within
-a chunk, those of a cell go together. Rows that are kept in memory are one chunk, sorted by cell.
+A *cell* is a class and a pattern: which of its values a row has. Rows come chunk by chunk; within
+a chunk, those of a class go together. Rows that are kept in memory are one chunk, sorted by cell.
 """
 
 __all__ = ["Block", "Cell", "Chunks", "Rows", "checked_weight"]
@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    r"""Some rows of one cell; they last until the next ones are read.
+    r"""Some rows of one class; they last until the next ones are read.
 
     Args:
         values: ``(n, d)``.
@@ -163,17 +163,15 @@ class Rows:
         return np.repeat(np.arange(self.n_groups()), len(mixture.means) // self.n_groups())
 
     def blocks(self, count: int, size: int, *, gaps: bool = True) -> Iterator[Block]:
-        r"""Yield blocks of at most ``size`` rows, with ``gaps`` or only those without."""
+        r"""Yield at most ``size`` rows of a class at a time, with ``gaps`` or only those without."""
         start = 0
         for values, codes in self.chunks():
             stop = start + len(values)
             weight = None if self.weight is None else self.weight[start:stop]
-            for cell, mine in self._runs(start, stop):
-                if cell.observed is not None and not gaps:
-                    continue
+            for group, mine in self._runs(start, stop, self._groups(gaps)):
                 own, parts = values[mine], codes[mine]
                 heavy = None if weight is None else weight[mine]
-                components = slice(cell.group * count, (cell.group + 1) * count)
+                components = slice(group * count, (group + 1) * count)
                 for first in range(0, len(own), size):
                     some = slice(first, first + size)
                     of = None if heavy is None else heavy[some]
@@ -249,21 +247,25 @@ class Rows:
             few = np.arange(size)
         if self.cell is None:
             return few
-        groups = np.array([cell.group for cell in self.cells] + [-1])  # the last one is left out
-        return np.flatnonzero(groups[self.cell] == group)[few]
+        return np.flatnonzero(self._groups()[self.cell] == group)[few]
 
-    def _runs(self, start: int, stop: int) -> Iterator[tuple[Cell, Any]]:
-        r"""Yield the cells of a chunk and which of its rows are theirs."""
+    def _groups(self, gaps: bool = True) -> np.ndarray:
+        r"""Return the class of each cell, or -1 if it is left out, and -1 for what has none."""
+        groups = [cell.group if gaps or cell.observed is None else -1 for cell in self.cells]
+        return np.array([*groups, -1])
+
+    def _runs(self, start: int, stop: int, groups: np.ndarray) -> Iterator[tuple[int, Any]]:
+        r"""Yield classes and which rows of a chunk are theirs."""
         if self.cell is None:
-            yield self.cells[0], _ALL
+            yield 0, _ALL
             return
         cell = self.cell[start:stop]
-        sorted_ = bool((cell[1:] >= cell[:-1]).all())
-        order = np.arange(len(cell)) if sorted_ else np.argsort(cell, kind="stable")
-        for run in runs(cell[order]):
-            if (number := cell[order[run.start]]) >= 0:
+        group, together = groups[cell], bool((cell[1:] >= cell[:-1]).all())
+        order = np.arange(len(cell)) if together else np.argsort(group, kind="stable")
+        for run in runs(group[order]):
+            if (number := int(group[order[run.start]])) >= 0:
                 rows = slice(run.start, run.stop)
-                yield self.cells[number], rows if sorted_ else torch.from_numpy(order[rows])
+                yield number, rows if together else torch.from_numpy(order[rows])
 
 
 def runs(keys: np.ndarray) -> tuple[range, ...]:
