@@ -9,7 +9,7 @@ import pytest
 
 import fromnoise as fn
 from fromnoise.cli import main
-from fromnoise.comparison import processes, run, worker
+from fromnoise.comparison import plan, processes, worker
 
 
 def test_compare_declares_no_default_of_its_own(monkeypatch):
@@ -23,15 +23,15 @@ def test_compare_declares_no_default_of_its_own(monkeypatch):
     main(["compare", "moons", "--out", "r"])
     given = ["--families", "gmm,flow", "--budget", "9s", "--seeds", "2", "-n", "50", "--force"]
     main(["compare", "moons", "--out", "r", *given])
-    assert calls[0] == {"out": "r", "overwrite": False}
+    assert calls[0] == {"out": "r", "overwrite": False, "resume": False}
     assert calls[1] == {
-        "out": "r", "overwrite": True, "families": ["gmm", "flow"], "budget": "9s", "seeds": 2,
-        "n_samples": 50,
+        "out": "r", "overwrite": True, "resume": False, "families": ["gmm", "flow"],
+        "budget": "9s", "seeds": 2, "n_samples": 50,
     }  # fmt: skip
 
 
 def test_compare_prints_the_verdict_or_the_report(home, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "run_worker", lambda folder, job: worker.main(str(folder)))
+    monkeypatch.setattr(plan, "run_worker", lambda folder, job, lock: worker.main(str(folder)))
     words = ["compare", str(home / "mixed.csv"), "--families", "gmm", "--budget", "3 steps"]
     words += ["-n", "60", "--label", "kind", "--out", str(tmp_path / "r")]
     assert main([*words, "--test-fraction", "0.3"]) == 0
@@ -46,11 +46,11 @@ def test_compare_prints_the_verdict_or_the_report(home, tmp_path, monkeypatch, c
 
 
 def test_compare_says_70_when_no_family_is_sound(home, tmp_path, monkeypatch):
-    def fails(folder, job):
+    def fails(folder, job, lock):
         text = json.dumps({"status": "failed", "reason": "it broke"})
         (folder / "result.json").write_text(text)
 
-    monkeypatch.setattr(run, "run_worker", fails)
+    monkeypatch.setattr(plan, "run_worker", fails)
     words = ["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r"), "-n", "40"]
     assert main(words) == 70
     assert json.loads((tmp_path / "r" / "report.json").read_text())["verdict"]["best"] is None
@@ -64,10 +64,10 @@ def test_compare_keeps_the_old_report_when_the_source_is_wrong(tmp_path, monkeyp
 
 
 def test_an_interrupted_comparison_leaves_nothing(home, tmp_path, monkeypatch):
-    def interrupted(folder, job):
+    def interrupted(folder, job, lock):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "run_worker", interrupted)
+    monkeypatch.setattr(plan, "run_worker", interrupted)
     assert main(["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r")]) == 130
     assert not list(tmp_path.iterdir())
 
@@ -80,7 +80,7 @@ def test_workers_are_ended_with_their_parent(home, tmp_path, monkeypatch):
     processes_seen = []
     monkeypatch.setattr(processes, "_awaited", interrupted)
     assert main(["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r")]) == 130
-    assert processes_seen[0].returncode == -signal.SIGKILL
+    assert processes_seen[0].returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 # --- evaluate ---------------------------------------------------------------------------------
@@ -138,7 +138,12 @@ def test_evaluate_images_and_vectors_out_of_a_csv(home, tmp_path, capsys):
     assert any(re.match(rf"c2st +{value:.4g} .* 0\.5$", line) for line in lines)
 
 
-def test_evaluate_says_when_sizes_differ(home, tmp_path, capsys):
-    np.save(tmp_path / "few.npy", np.load(home / "v.npy")[:40])
-    assert main(["evaluate", str(home / "v.npy"), str(tmp_path / "few.npy")]) == 0
-    assert "100 rows" in capsys.readouterr().err
+def test_evaluate_says_which_numbers_depend_on_sizes_that_differ(home, tmp_path, capsys):
+    X = np.load(home / "v.npy")
+    for rows, said in ((90, False), (60, True)):
+        np.save(tmp_path / "few.npy", X[:rows])
+        assert main(["evaluate", str(home / "v.npy"), str(tmp_path / "few.npy")]) == 0
+        told = capsys.readouterr().err
+        assert ("100 real rows and 60 drawn ones" in told) == said
+        assert ("coverage" in told and "sample -n 100" in told) == said
+        assert "energy_distance" not in told

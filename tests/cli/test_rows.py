@@ -188,3 +188,20 @@ def test_a_model_without_reconstructions_names_those_that_have_them(tmp_path, ca
     assert main(["fit", "gmm", "wine", "--out", str(tmp_path / "run")]) == 0
     assert main(["reconstruct", str(tmp_path / "run"), "wine"]) == 66
     assert "It is for AutoEncoder and VAE." in capsys.readouterr().err
+
+
+def test_json_says_what_was_written(home, tmp_path, capsys):
+    for words in (
+        ["sample", str(home / "vectors"), "-n", "7"],
+        ["encode", str(home / "codes"), str(home / "v.npy")],
+        ["reconstruct", str(home / "codes"), str(home / "v.npy")],
+        ["impute", str(home / "vectors"), str(home / "v.npy")],
+    ):
+        out = tmp_path / f"{words[0]}.npy"
+        assert main([*words, "--out", str(out), "--json"]) == 0
+        rows = 7 if words[0] == "sample" else 100
+        told = json.loads(capsys.readouterr().out)
+        assert told == {"path": str(out), "kind": "vectors", "rows": rows}
+        assert len(np.load(out)) == rows
+        assert main([*words, "--json"]) == 2
+        assert "--json says what was written to a file" in capsys.readouterr().err

@@ -10,9 +10,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from fromnoise.comparison import pictures
+from fromnoise.comparison import pictures, plots
 from fromnoise.comparison.plots import loss_curve, marginals, pair_plot
 from fromnoise.comparison.wording import cut
 
@@ -205,6 +206,18 @@ def test_a_wide_loss_is_seen_on_a_logarithmic_axis():
     wide = words(loss_curve([{"seconds": i, "loss": 10.0**-i} for i in range(5)]))
     assert {"0.001", "0.1", "1", "seconds"} <= set(wide)
     assert not any("$" in word for word in wide)
+
+
+def test_the_legend_of_losses_stands_above_the_curves():
+    steps = np.arange(1, 9)
+    names = ("loss", "validation", "generator_loss", "critic_loss")
+    figure = Figure((4, 2.5), layout="constrained")
+    plots._losses(figure, {name: np.stack([steps, 1 / steps], 1) for name in names}, "step")
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    assert axes.get_legend() is None and len(legend.get_texts()) == 4
+    box = axes.get_window_extent()
+    assert legend.get_window_extent().y0 >= box.y1 and box.height > 0.4 * figure.bbox.height
 
 
 def test_without_steps_or_seconds_records_are_counted():

@@ -427,7 +427,7 @@ def test_numbers_are_written_with_the_digits_their_interval_supports(tmp_path):
     path = write_report(tmp_path, report, {}, Material(np.zeros((9, 2))))
     assert [cells(path, name)[0].replace(" (best)", "") for name in "abcde"] == [
         "0.123 0.111 to 0.136",
-        "0.50000 0.49990 to 0.50010",
+        "0.5000 0.4999 to 0.5001",
         "0.500 0.440 to 0.560",
         "12.3 9.3 to 15.3",
         "2.0 × 10⁹ 1.5 × 10⁹ to 2.5 × 10⁹",

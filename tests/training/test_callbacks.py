@@ -1,6 +1,9 @@
 r"""Records, and the bar that turns to log lines where there is no terminal."""
 
 import logging
+from itertools import pairwise
+
+import pytest
 
 from fromnoise.training import ProgressBar, Record
 
@@ -17,15 +20,34 @@ def test_a_record_is_a_plain_dictionary():
     }
 
 
-def test_without_a_terminal_every_tenth_is_one_log_line(caplog, capsys):
+def told(caplog, seconds):
+    r"""Return the log of a fit whose hundred records come every so many seconds."""
     with caplog.at_level(logging.INFO, "fromnoise"), ProgressBar("Flow") as bar:
         for k in range(1, 101):
-            bar(Record(k, k / 100, 0.1 * k, 2.5, 1e-3))
-    lines = [record.getMessage() for record in caplog.records]
+            bar(Record(k, k / 100, seconds * k, 2.5, 1e-3))
+    return caplog.messages
+
+
+def test_without_a_terminal_every_tenth_is_one_log_line(caplog, capsys):
+    lines = told(caplog, 0.5)
     assert len(lines) == 10
-    assert lines[0] == "Flow:  10 %, step 10, loss 2.5, 1.0 s, 9 s left"
-    assert lines[-1] == "Flow: 100 %, step 100, loss 2.5, 10.0 s"
+    assert lines[0] == "Flow:  10 %, step 10, loss 2.5, 5.0 s, 45 s left"
+    assert lines[-1] == "Flow: 100 %, step 100, loss 2.5, 50.0 s"
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"),
+    [(0.04, []), (0.2, [25, 50, 75, 100]), (20.0, [])],
+    ids=["short", "quick", "slow"],
+)
+def test_lines_of_a_log_are_neither_closer_than_five_seconds_nor_far_apart(caplog, seconds, steps):
+    found = [int(line.partition("step ")[2].partition(",")[0]) for line in told(caplog, seconds)]
+    if seconds < 20:
+        assert found == list(steps)
+    else:  # every minute, and at every tenth
+        assert max(b - a for a, b in pairwise([0, *found])) == 3
+        assert {10, 20, 50, 100} <= set(found)
 
 
 def test_what_is_left_is_told_in_minutes_when_it_is_long(caplog):

@@ -14,6 +14,9 @@ from fromnoise.errors import DataError
 
 logger = logging.getLogger("fromnoise")
 _SETS = ("real", "fake", "train")
+# What depends on how many rows there are, and not only on where they lie.
+_SIZED = ("coverage", "density", "frechet_distance", "fd", "sliced_wasserstein", "vendi")
+_ALIKE = 1.25  # sizes whose ratio is less are as good as equal
 
 
 def evaluate(
@@ -46,9 +49,7 @@ def evaluate(
     sets = [how.load(name) for name in names]
     n = [fromnoise.data.n_rows(data.X) for data in sets]
     metrics = _measured(sets, names, target, features or "auto", random_state)
-    if max(n[:2]) > 2 * min(n[:2]):
-        logger.warning("%s has %d rows, %s %d: take as many of both, or coverage and the like say"
-                       " little.", real, n[0], fake, n[1])  # fmt: skip
+    _tell_sizes(n[0], n[1], metrics)
     if as_json:
         told = {"kind": sets[0].kind, "target": target, "rows": dict(zip(_SETS, n, strict=False))}
         print_json({**told, "metrics": {name: m.to_json() for name, m in metrics.items()}})
@@ -56,6 +57,18 @@ def evaluate(
         lines = [[name, *_cells(metric)] for name, metric in metrics.items()]
         print_line(aligned([["metric", "value", "95 % interval", "ideal"], *lines]))
     return OK
+
+
+def _tell_sizes(n_real: int, n_fake: int, metrics: dict[str, Any]) -> None:
+    r"""Say which numbers to distrust where the sets differ in size; no row is left out for it."""
+    sized = [name for name in metrics if name.startswith(_SIZED)]
+    if max(n_real, n_fake) > _ALIKE * min(n_real, n_fake) and sized:
+        logger.warning(
+            "There are %d real rows and %d drawn ones, and all are used. What depends on the sizes"
+            " (%s) compares only with numbers of the same sizes; to have as many of both, draw"
+            " anew with sample -n %d.",
+            n_real, n_fake, ", ".join(sized), n_real,
+        )  # fmt: skip
 
 
 def _measured(

@@ -4,8 +4,8 @@ __all__ = ["encode", "impute", "reconstruct"]
 
 import fromnoise
 from fromnoise.cli.exits import OK
-from fromnoise.cli.reading import Reading, load_able, read_for
-from fromnoise.cli.sampling import model_sink
+from fromnoise.cli.reading import Json, Reading, load_able, read_for
+from fromnoise.cli.sampling import check_json, model_sink, row_sink
 
 
 def encode(
@@ -15,6 +15,7 @@ def encode(
     out: str | None = None,
     how: Reading = Reading(),  # noqa: B008 - frozen
     force: bool = False,
+    as_json: Json = False,
 ) -> int:
     r"""Write the code of each row of SOURCE, as columns z1 to zk.
 
@@ -24,14 +25,14 @@ def encode(
         out: A .csv, .npy or .parquet file; without it CSV on the output.
         how: How SOURCE is read.
         force: Replace what OUT names.
+        as_json: Print one JSON document about what was written to OUT.
     """
     import pandas as pd
 
-    from fromnoise.data.sinks import open_sink
-
+    check_json(out, as_json)
     model = load_able(run, "encode")
     X, y = read_for(model, source, how)
-    with open_sink(out, kind="vectors", n_rows=fromnoise.data.n_rows(X), overwrite=force) as sink:
+    with row_sink(out, "vectors", fromnoise.data.n_rows(X), force, as_json) as sink:
         codes = model.encode(X, y)
         names = [f"z{i}" for i in range(1, codes.shape[1] + 1)]
         sink.write(pd.DataFrame(codes, columns=names), None)
@@ -46,6 +47,7 @@ def impute(
     random_state: int | None = None,
     how: Reading = Reading(),  # noqa: B008 - frozen
     force: bool = False,
+    as_json: Json = False,
 ) -> int:
     r"""Fill the gaps of SOURCE with draws of what is missing given what is there.
 
@@ -56,10 +58,12 @@ def impute(
         random_state: Seed; without it every call draws afresh.
         how: How SOURCE is read.
         force: Replace what OUT names.
+        as_json: Print one JSON document about what was written to OUT.
     """
+    check_json(out, as_json)
     model = load_able(run, "impute")
     X, y = read_for(model, source, how)
-    with model_sink(model, out, fromnoise.data.n_rows(X), force) as sink:
+    with model_sink(model, out, fromnoise.data.n_rows(X), force, as_json) as sink:
         sink.write(model.impute(X, y, random_state=random_state), y)
     return OK
 
@@ -71,6 +75,7 @@ def reconstruct(
     out: str | None = None,
     how: Reading = Reading(),  # noqa: B008 - frozen
     force: bool = False,
+    as_json: Json = False,
 ) -> int:
     r"""Write what becomes of each row of SOURCE on the way through its code and back.
 
@@ -80,9 +85,11 @@ def reconstruct(
         out: A .csv, .npy or .parquet file, or a folder of PNGs; without it CSV on the output.
         how: How SOURCE is read.
         force: Replace what OUT names.
+        as_json: Print one JSON document about what was written to OUT.
     """
+    check_json(out, as_json)
     model = load_able(run, "reconstruct")
     X, y = read_for(model, source, how)
-    with model_sink(model, out, fromnoise.data.n_rows(X), force) as sink:
+    with model_sink(model, out, fromnoise.data.n_rows(X), force, as_json) as sink:
         sink.write(model.reconstruct(X, y), y)
     return OK

@@ -115,7 +115,7 @@ class MetricColumn:
         texts = [amount(v * factor, spread * factor) for v in (value, *interval)]
         return {
             "value": texts[0],
-            "interval": f"{texts[1]} to {texts[2]}" if spread > 0 else "",
+            "interval": f"{texts[1]} to {texts[2]}" if texts[1] != texts[2] else "",
             "at": self.position(value),
             "from": self.position(interval[0]),
             "to": self.position(interval[1]),

@@ -125,7 +125,8 @@ def loss_curve(history: History) -> Picture:
     trend = "falls" if points[-1, 1] < points[0, 1] else "goes"
     span = f"from {points[0, 1]:.3g} to {points[-1, 1]:.3g} over {len(points)} records"
     alt = f"{cut(name)} {trend} {span}"
-    return svg(lambda figure: _losses(figure, lines, axis or "record"), (WIDTH, 2.2), alt)
+    height = 2.2 + 0.15 * math.ceil(len(lines) / 2) * (len(lines) > 1)
+    return svg(lambda figure: _losses(figure, lines, axis or "record"), (WIDTH, height), alt)
 
 
 def _entangled(rows: Array, count: int) -> list[int]:
@@ -293,5 +294,5 @@ def _losses(figure: Figure, lines: dict[str, Array], axis: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=axis != "seconds"))
     axes.set_xlabel(axis)
     axes.grid(axis="y", lw=0.5)
-    if len(lines) > 1:
-        axes.legend(frameon=False, loc="upper right", fontsize=7)
+    if len(lines) > 1:  # above the curves, not over them
+        figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize=7)

@@ -74,7 +74,7 @@ def amount(value: float | None, spread: float | None = None) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa} × {power(int(exponent))}".replace("-", "−")
     # Adding zero turns a rounded -0.0 into 0.0.
-    decimals = max(0, min(decimals, 6))
+    decimals = max(0, min(decimals, 4 if abs(value) >= 0.1 else 6))
     return f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 logger = logging.getLogger("fromnoise")
+CLOSE, FAR = 5.0, 60.0  # seconds between two lines of a log, at least and about at most
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ Callback = Callable[[Record], object]
 class ProgressBar:
     r"""A progress bar on standard error; plain log lines where that is no terminal.
 
+    There is a line at every tenth, or every minute where a tenth takes longer, and never two
+    within five seconds.
+
     Args:
         label: What is being fitted.
 
@@ -68,7 +72,7 @@ class ProgressBar:
 
         console = Console(stderr=True)
         self._terminal = console.is_terminal
-        self._label, self._tenth = label, 0
+        self._label, self._tenth, self._last = label, 0, 0.0
         columns = (*Progress.get_default_columns()[:3], TimeRemainingColumn())
         text = TextColumn("loss {task.fields[loss]}")
         self._bar = Progress(*columns, text, console=console, transient=True)
@@ -87,8 +91,8 @@ class ProgressBar:
         r"""Show a record."""
         if self._terminal:
             self._bar.update(self._task, completed=record.progress, loss=f"{record.loss:.4g}")
-        elif int(record.progress * 10) > self._tenth:
-            self._tenth = int(record.progress * 10)
+        elif self._is_due(record):
+            self._tenth, self._last = int(record.progress * 10), record.seconds
             logger.info(
                 "%s: %3.0f %%, step %d, loss %.4g, %.1f s%s",
                 self._label,
@@ -98,6 +102,10 @@ class ProgressBar:
                 record.seconds,
                 _left(record),
             )
+
+    def _is_due(self, record: Record) -> bool:
+        is_new = int(record.progress * 10) > self._tenth
+        return record.seconds - self._last >= (CLOSE if is_new else FAR)
 
 
 def _left(record: Record) -> str:
