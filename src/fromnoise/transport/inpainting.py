@@ -29,7 +29,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fromnoise.transport.paths import Path, angle, convert, time_at
+from fromnoise.transport.paths import Path, angle, time_at
 from fromnoise.transport.samplers import Marks
 from fromnoise.transport.solvers import Field
 
@@ -106,7 +106,7 @@ def inpaint(
     x, known = x.flatten(1), known.flatten(1)[:, None]
     marks = [Marks.at(path, t) for t in times.tolist()]
     seen = _noised(x, marks, normal)
-    cloud = _Cloud(velocity, path, shape, known)
+    cloud = _Cloud(velocity, shape, known)
     m = torch.where(known, seen[0][:, None], marks[0].sigma * normal(particles, x.shape[1]))
     log_weight = m.new_zeros(m.shape[:2])
     for i, (t, u) in enumerate(pairwise(times.tolist())):
@@ -128,16 +128,15 @@ def inpaint(
 class _Cloud:
     r"""Particles ``(n, K, d)`` and the field that they are in."""
 
-    def __init__(self, velocity: Field, path: Path, shape: torch.Size, known: Tensor) -> None:
-        self.velocity, self.path, self.shape, self.known = velocity, path, shape, known
+    def __init__(self, velocity: Field, shape: torch.Size, known: Tensor) -> None:
+        self.velocity, self.shape, self.known = velocity, shape, known
 
     def guesses(self, m: Tensor, t: float, here: Marks) -> tuple[Tensor, Tensor]:
         r"""Return the guesses of data and noise."""
         flat = m.flatten(0, 1).unflatten(1, self.shape)
         time = torch.full((len(flat),), t, dtype=m.dtype, device=m.device)
-        v = self.velocity(flat, time)
-        data = convert(self.path, flat, time, v, "velocity", "data").reshape(m.shape)
-        return data, (m - here.alpha * data) / here.sigma
+        data, noise = here.guesses(flat, self.velocity(flat, time))
+        return data.reshape(m.shape), noise.reshape(m.shape)
 
     def foreseen(self, m: Tensor, t: float, here: Marks, there: Marks) -> tuple[Tensor, float]:
         r"""Return mean and deviation of x at the next time, given the particles."""
