@@ -163,7 +163,7 @@ class Rows:
         return np.repeat(np.arange(self.n_groups()), len(mixture.means) // self.n_groups())
 
     def blocks(self, count: int, size: int, *, gaps: bool = True) -> Iterator[Block]:
-        r"""Yield at most ``size`` rows of a class at a time, with ``gaps`` or only those without."""
+        r"""Yield up to ``size`` rows of a class at a time, with ``gaps`` or only those without."""
         start = 0
         for values, codes in self.chunks():
             stop = start + len(values)
