@@ -302,7 +302,7 @@ def test_a_finished_report_takes_no_other_and_anything_else_stays(tmp_path, fitt
             compared(tmp_path / "report", resume=resume)
     (tmp_path / "thesis.txt").write_text("three years of work")
     for given in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(FileExistsError, match="something else"):
+        with pytest.raises(FileExistsError, match="holds no report"):
             compared(tmp_path, **given)
     assert files(tmp_path).keys() == before.keys() | {"thesis.txt"}
 

@@ -109,7 +109,7 @@ def begun_in(path: Path | None, overwrite: bool, resume: bool) -> Tree:
     Example:
         >>> begun_in(Path(__file__).parent, overwrite=True, resume=False)
         Traceback (most recent call last):
-        FileExistsError: ...comparison holds something else than a report. Choose another folder.
+        FileExistsError: ...comparison exists and holds no report. Choose another folder.
     """
     if resume and overwrite:
         raise ValueError("resume continues what is in out and overwrite replaces it; choose one.")
@@ -125,7 +125,7 @@ def _check_out(path: Path, overwrite: bool, resume: bool) -> None:
     held = _held(path)
     replaced = "or replace it with overwrite=True (--force)."
     if held == "else":
-        raise FileExistsError(f"{path} holds something else than a report. Choose another folder.")
+        raise FileExistsError(f"{path} exists and holds no report. Choose another folder.")
     if held == "report" and not overwrite:
         raise FileExistsError(f"{path} holds a finished report. Choose another folder, {replaced}")
     if held == "unfinished" and not (overwrite or resume):
