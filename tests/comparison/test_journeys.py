@@ -116,6 +116,19 @@ def test_images_have_a_strip(tmp_path):
     assert back.times == found.times and np.array_equal(back.images, found.images)
 
 
+@pytest.mark.parametrize("y", [None, np.arange(60) % 2])
+def test_a_law_of_codes_has_a_strip_that_is_decoded(y):
+    images = RNG.integers(0, 256, (60, 6, 5), dtype=np.uint8)
+    prior = fn.FlowMatching(steps=4)
+    model = fn.AutoEncoder(prior=prior, **QUICK | {"budget": "100 steps"}).fit(images, y)
+    found = journey_of(model, Split(images, y, images, y), 1e-6)
+    assert found.images.shape == (20, 6, 5) and found.times == (0, 0.25, 0.5, 0.75, 1)
+    given = None if y is None else y[:4]
+    codes = model.prior_.sample(4, given, random_state=0)
+    assert np.array_equal(found.images[4::5], model.decode(codes, given))
+    assert not np.array_equal(found.images[0::5], found.images[4::5])
+
+
 def test_what_is_written_is_read(tmp_path, flow):
     found = journey_of(flow, SPLIT, 1e-6)
     write_journey(tmp_path / "journey", found)

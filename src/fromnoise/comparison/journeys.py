@@ -1,6 +1,7 @@
 r"""From noise to data: the way of a few samples, and the map z → x as a whole.
 
-    strip    a few images at about eight times on their way, for models that move noise to data
+    strip    a few images at about eight times on their way, for models that move noise to data,
+             or to codes: these are decoded on the way
     paths    rows in the plane on their way, some two hundred of them
     map      a mesh of the plane of noise, circles of equal density and rays, and what becomes of
              it: x = decode(z), for models of the plane whose codes are N(0, I) and have two
@@ -75,7 +76,7 @@ def journey_of(model: GenerativeModel, split: Split, seconds: float | None) -> J
     """
     if seconds is None:
         return None
-    found = [_tried(_way, model, seconds), _tried(_map, model, split, seconds)]
+    found = [_tried(part, model, split, seconds) for part in (_way, _map)]
     shown = {k: v for part in found if part is not None for k, v in part.items()}
     return Journey(**shown) if shown else None
 
@@ -131,19 +132,29 @@ def _is_plane(model: GenerativeModel) -> bool:
     return model.encoding_.kind == "vectors" and model.encoding_.n_features == 2
 
 
-def _way(model: GenerativeModel, seconds: float) -> dict[str, Any] | None:
-    if not isinstance(model, TransportModel):
+def _way(model: Any, split: Split, seconds: float) -> dict[str, Any] | None:
+    law = getattr(model, "prior_", None)  # of codes
+    mover = law if isinstance(law, TransportModel) else model
+    if not isinstance(mover, TransportModel):
         return None
     images = model.encoding_.kind == "images"
     count = IMAGES if images else ROWS
     if not (images or _is_plane(model)) or _padded(model, count) * seconds > LONGEST_SECONDS:
         return None
     stops = STOPS if images else STEPS
-    times, states = trajectory(model, count, stops=stops, random_state=0)
+    y = None if model.condition_ is None else _first(split.test_y, count)
+    times, states = trajectory(mover, count, stops=stops, y=y, random_state=0)
+    if mover is law:
+        states = model.decode(states, None if y is None else np.repeat(y, len(times), axis=0))
     found: dict[str, Any] = {"times": tuple(times.tolist())}
     if images:
         return {**found, "images": states}
     return {**found, "paths": np.asarray(states, float).reshape(count, len(times), 2)}
+
+
+def _first(y: Any, count: int) -> np.ndarray:
+    r"""Return as many labels as asked for, from the first on, again from there if need be."""
+    return np.asarray(data.take(y, np.arange(count) % data.n_rows(y)))
 
 
 def _map(model: Any, split: Split, seconds: float) -> dict[str, Any] | None:
