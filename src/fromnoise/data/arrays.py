@@ -50,7 +50,7 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
 
     Raises:
         DataError: If it is empty, has too few rows, or does not hold real numbers.
-        TypeError: If it is sparse or masked.
+        TypeError: If it is sparse or masked, or holds objects other than numbers and text.
 
     Example:
         >>> check_array_like([[1, 2], [3, 4]], at_least=2)[1].shape
@@ -288,8 +288,11 @@ def _refuse_objects(X: Array) -> None:
             for row in rows
         )
         text = all(isinstance(entry, str | bytes) for entry in X[bad])
-        raise DataError(
+        message = (
             f"Expected numbers, got {'text' if text else 'other objects'} in "
             f"{int(bad.any(1).sum())} rows ({listed}). Convert the columns to numbers, or pass a "
             "DataFrame, where text is a category and dates are dates."
         )
+        # scikit-learn wants a TypeError, and these words, of objects that are no text.
+        words = "float()'s argument must be a string or a real number"
+        raise DataError(message) if text else TypeError(f"{message} ({words})")
