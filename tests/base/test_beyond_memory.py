@@ -131,6 +131,12 @@ def test_c14_rows_are_coded_by_parts_of_a_map(mapped: Any) -> None:
     assert peak_of(lambda: encoder.encode(few)) < few.nbytes
 
 
+def test_c14_components_are_told_by_parts_of_a_map(mapped: Any) -> None:
+    model = fn.GaussianMixture(n_components=1, covariance_type="diag").fit(mapped[:5000])
+    few = mapped[: N // 2]
+    assert peak_of(lambda: model.predict(few)) < few.nbytes
+
+
 MODELS = {"mixture": fn.GaussianMixture(n_components=3), "flow": flow(steps=4), "vae": vae()}
 
 
@@ -152,6 +158,7 @@ def test_what_is_asked_by_parts_is_what_is_asked_at_once(
             model.impute(holed, y, random_state=0),
             model.impute(X, mask=np.isnan(holed), random_state=0),
             *([model.encode(X, y), model.reconstruction_error(X, y)] if kind == "vae" else []),
+            *([model.predict(X), model.predict_proba(X)] if kind == "mixture" else []),
         ]
 
     at_once = asked()

@@ -86,6 +86,7 @@ def test_what_is_no_number_is_named(written, out):
     [
         (pa.array([1, 2, 2**53 + 1]), None, r"'v' holds an integer beyond 2\*\*53.*, in row 2"),
         (pa.array([1.0, 1e300]), "float32", "a number too large for float32, in row 1"),
+        (pa.array([1, 100_000]), "float16", "a number too large for float16, in row 1"),
         (pa.array([1, None]), "int64", "a gap, which int64 has no room for, in row 1"),
         (pa.array([1.0, None]), "int64", "a gap, which int64 has no room for, in row 1"),
         (pa.array([1.0, 2.5]), "int8", "a number that int8 does not hold, in row 1"),
@@ -99,6 +100,11 @@ def test_what_the_dtype_does_not_hold_is_refused(written, out, values, dtype, me
     with pytest.raises(DataError, match=message):
         to_npy(written({"v": values}), out, dtype=dtype)
     assert not list(out.parent.glob("*.npy*")) and not list(out.parent.glob(".*"))
+
+
+def test_one_name_is_one_column(written, out):
+    path = written({"a": [1], "b": [2], "ab": [3]})
+    assert np.load(to_npy(path, out, columns="ab")).tolist() == [[3]]
 
 
 def test_integers_stay_what_they_are_on_request(written, out):

@@ -55,6 +55,29 @@ def test_a_subset_of_tensors_is_cut_without_a_loop(monkeypatch):
     assert torch.equal(data.X, X[[3, 5]]) and data.y.tolist() == [1, 2]
 
 
+def test_a_class_made_of_those_of_pytorch_gives_its_own_items():
+    class Doubled(TensorDataset):
+        def __getitem__(self, i):
+            return (2 * super().__getitem__(i)[0],)
+
+    class Some(Subset):
+        def __getitem__(self, i):
+            return (-super().__getitem__(i)[0],)
+
+        def __getitems__(self, indices):  # PyTorch wants both or neither
+            return [self[i] for i in indices]
+
+    assert torch.equal(load(Doubled(X)).X, 2 * X)
+    assert torch.equal(load(Subset(Doubled(X), [3, 1])).X, 2 * X[[3, 1]])
+    assert torch.equal(load(Some(TensorDataset(X), [3, 1])).X, -X[[3, 1]])
+
+
+def test_a_dataset_may_have_any_attributes():
+    named = Items(*X)
+    named.columns, named.shape = ["a", "b"], (2,)
+    assert torch.equal(load(named).X, X)
+
+
 def test_items_are_read_once_into_the_container_they_come_in():
     data = load(ConcatDataset([TensorDataset(X[:2], Y[:2]), TensorDataset(X[2:], Y[2:])]))
     assert torch.equal(data.X, X) and data.X.dtype == X.dtype and torch.equal(data.y, Y)
@@ -92,6 +115,7 @@ def test_pictures_become_pixels_as_in_a_folder():
         ([(X[0], 1, 2)], r"item 0 has 3 parts: expected x or \(x, y\)"),
         ([{"x": X[0]}], "item 0 holds dict: expected tensors"),
         (["text"], "item 0 holds str"),
+        ([[torch.ones(1, requires_grad=True)]], "item 0 cannot be used"),
         ([X[0], OSError("x.png is gone")], "item 1 cannot be read: OSError: x.png is gone"),
         ([], "Items holds no items"),
     ],

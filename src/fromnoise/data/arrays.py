@@ -99,12 +99,12 @@ def is_dataset(X: Any) -> bool:
         >>> is_dataset(Squares()), is_dataset(np.eye(2)), is_dataset([[1, 2]])
         (True, False, False)
     """
+    if is_torch(X, "Dataset", "DataLoader"):  # first: it may have attributes such as columns
+        return True
     names = ("shape", "__array__", "__dataframe__", "columns")
     if isinstance(X, Sequence | Mapping) or any(hasattr(X, name) for name in names):
         return False
-    return is_torch(X, "Dataset", "DataLoader") or (
-        hasattr(X, "__len__") and hasattr(X, "__getitem__")
-    )
+    return hasattr(X, "__len__") and hasattr(X, "__getitem__")
 
 
 def is_torch(X: Any, *names: str) -> bool:

@@ -27,7 +27,7 @@ def to_npy(
     source: str | Path,
     out: str | Path,
     *,
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     dtype: DTypeLike | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -38,7 +38,7 @@ def to_npy(
     Args:
         source: The Parquet file.
         out: Name of the ``.npy`` file, of which :func:`load` makes a map.
-        columns: Names in the order wanted; default all.
+        columns: Names in the order wanted, or one; default all.
         dtype: Of the array. None is float32 if that holds all that the types of the columns
             can, else float64. To other floats numbers are rounded; to integers they are not.
         overwrite: Whether ``out`` may be replaced.
@@ -78,8 +78,8 @@ def to_npy(
     return out
 
 
-def _chosen(known: list[str], columns: Sequence[str] | None) -> list[str]:
-    names = known if columns is None else list(columns)
+def _chosen(known: list[str], columns: str | Sequence[str] | None) -> list[str]:
+    names = known if columns is None else [columns] if isinstance(columns, str) else list(columns)
     for name in names:
         if name not in known:
             raise DataError(f"No column {shown(name)}.{did_you_mean(str(name), known[:50])}")
@@ -128,10 +128,10 @@ def _numbers(column: Any, name: str, dtype: np.dtype[Any], start: int) -> Array:
     _refuse_first(gaps & (dtype.kind != "f"), f"a gap, which {dtype} has no room for", name, start)
     if dtype.kind != "f":
         _refuse_first(cast != values, f"a number that {dtype} does not hold", name, start)
-    elif values.dtype.kind == "f":
-        lost = np.isinf(cast) & ~np.isinf(values)
-        _refuse_first(lost, f"a number too large for {dtype}", name, start)
-    elif dtype.itemsize >= 8:
+        return cast
+    lost = np.isinf(cast) & ~np.isinf(values)
+    _refuse_first(lost, f"a number too large for {dtype}", name, start)
+    if values.dtype.kind != "f" and dtype.itemsize >= 8:
         lost = (values > EXACT) | (values < -EXACT)
         why = "an integer beyond 2**53, which floats cannot tell apart"
         _refuse_first(lost, why, name, start)

@@ -102,14 +102,21 @@ def _refuse_streams(dataset: Any) -> None:
 
 
 def _tensors(dataset: Any) -> tuple[Any, ...] | None:
-    r"""Return the tensors that a data set, or a subset of one, is made of; None for others."""
-    if is_torch(dataset, "TensorDataset"):
+    r"""Return the tensors that a data set, or a subset of one, is made of; None for others.
+
+    A class made of these may do more to an item, such as augment it, so it is one of the others.
+    """
+    if is_torch(dataset, "TensorDataset") and _is_bare(dataset):
         return tuple(dataset.tensors)
-    if not is_torch(dataset, "Subset"):
+    if not (is_torch(dataset, "Subset") and _is_bare(dataset)):
         return None
     whole = _tensors(dataset.dataset)
     index = np.asarray(dataset.indices)
     return None if whole is None else tuple(take(part, index) for part in whole)
+
+
+def _is_bare(dataset: Any) -> bool:
+    return type(dataset).__module__.startswith("torch.utils.data.")
 
 
 def _read_items(dataset: Any) -> tuple[Any, Any]:
@@ -152,7 +159,7 @@ def _plain(dataset: Any, i: int, part: Any) -> Any:
         return part.detach().cpu()
     try:
         array = pixels_of(part) if hasattr(part, "getbands") else np.asarray(part)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # the last from lists of tensors
         raise DataError(f"{_name(dataset)}: item {i} cannot be used: {error}") from error
     if array.dtype.kind not in "biuf":
         raise DataError(

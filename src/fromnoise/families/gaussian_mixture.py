@@ -461,8 +461,11 @@ class GaussianMixture(GenerativeModel):
             Probabilities in the order of ``classes_``, ``(n, C)`` or ``(n, K)``.
         """
         check_is_fitted(self)
-        encoded = self.encoding_.encode(self.encoding_.check(X))
-        joint = self._log_joint(encoded, None)
+        return self._by_parts(self._shares, self.encoding_.check(X), None)
+
+    def _shares(self, X: Any, _: np.ndarray | None) -> np.ndarray:
+        r"""Return what :meth:`predict_proba` does, of checked rows."""
+        joint = self._log_joint(self.encoding_.encode(X), None)
         joint = np.exp(joint - joint.max(1, keepdims=True))
         share: np.ndarray = joint / joint.sum(1, keepdims=True)
         if not self._has_classes():
