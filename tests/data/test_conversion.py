@@ -107,6 +107,11 @@ def test_one_name_is_one_column(written, out):
     assert np.load(to_npy(path, out, columns="ab")).tolist() == [[3]]
 
 
+def test_a_file_that_is_not_there_is_said_so(tmp_path, out):
+    with pytest.raises(DataError, match=r"There is no file .*gone\.parquet"):
+        to_npy(tmp_path / "gone.parquet", out)
+
+
 def test_integers_stay_what_they_are_on_request(written, out):
     path = written({"a": [2**62 + 1, -5], "b": [True, False]})
     assert np.load(to_npy(path, out, dtype="int64")).tolist() == [[2**62 + 1, 1], [-5, 0]]

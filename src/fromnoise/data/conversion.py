@@ -64,6 +64,8 @@ def to_npy(
     for given, ending in ((path, ".parquet"), (out, ".npy")):
         if given.suffix.lower() != ending:
             raise DataError(f"{shown(str(given), 120)} must end in {ending}.")
+    if not path.is_file():
+        raise DataError(f"There is no file {shown(str(path), 120)}.")
     schema, n = schema_of(path)
     names = _chosen(schema.names, columns)
     kind = _dtype({name: schema.field(name).type for name in names}, dtype)
