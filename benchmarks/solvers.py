@@ -116,10 +116,11 @@ def figure(results: dict[str, Any], path: Path) -> None:
 
     panels = pyplot.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)[1][0]
     for axes, (name, result) in zip(panels, results.items(), strict=True):
-        for solver, values in result["curves"].items():
+        for number, (solver, values) in enumerate(result["curves"].items()):
             points = sorted((int(count), value) for count, value in values.items())
             marker = "*" if solver == ADAPTIVE else "o"
-            axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, label=solver)
+            style = {"marker": marker, "markersize": 3, "linestyle": "-" if number < 6 else "--"}
+            axes.plot(*zip(*points, strict=True), label=solver, color=f"C{number % 6}", **style)
         axes.axhline(result["floor"], color="grey", linestyle=":", label="real rows")
         axes.set(xscale="log", title=name, xlabel="evaluations", ylabel=result["unit"])
         axes.set_yscale("log" if result["floor"] > 0 else "symlog")
