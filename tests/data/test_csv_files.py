@@ -51,6 +51,18 @@ def test_c8_a_number_too_large_is_refused_with_its_line(read):
     assert read("a,b\ninf,2\nx,3\n").X["a"].tolist() == ["inf", "x"]
 
 
+def test_a_few_fields_that_make_text_of_a_column_are_noted(read):
+    rows = [f"{i}.5,2024-01-{1 + i % 28:02},k{i},{i:02}" for i in range(40)]
+    assert read("\n".join(["a,b,c,d", *rows])).note == ()
+    rows[7], rows[9] = "l7.5,2024-13-01,k,NA", "?,,k,07"
+    data = read("\n".join(["a,b,c,d", *rows]))
+    assert data.X["a"][7] == "l7.5" and data.X["b"][7] == "2024-13-01"
+    assert data.note == (
+        "'a' is text, though its other fields are numbers, for 'l7.5' on line 9 and 1 more",
+        "'b' is text, though its other fields are dates, for '2024-13-01' on line 9",
+    )
+
+
 def test_integers_of_all_sizes(read):
     X = read(f"a,b,c,d\n{2**63},{-(2**63)},{2**64},-0\n{2**64 - 1},{2**63 - 1},1,3\n").X
     assert X["a"].dtype == np.uint64 and X["a"].tolist() == [2**63, 2**64 - 1]

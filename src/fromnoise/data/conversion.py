@@ -66,6 +66,8 @@ def to_npy(
             raise DataError(f"{shown(str(given), 120)} must end in {ending}.")
     if not path.is_file():
         raise DataError(f"There is no file {shown(str(path), 120)}.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists. Choose another name, or pass overwrite=True.")
     schema, n = schema_of(path)
     names = _chosen(schema.names, columns)
     kind = _dtype({name: schema.field(name).type for name in names}, dtype)

@@ -18,6 +18,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ _BOMS = {
 }
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _TIMES = 8  # as much memory as its size in bytes takes a file at least, at 16 bytes a field
+_SLIPS = 0.05  # share of a column's fields that may be a slip of the pen rather than its kind
 _GAPS = {"", "NA", "NaN", "nan", "null"}
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)\.?|(0|[1-9][0-9]*)?\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -81,14 +83,32 @@ def read_csv(path: Path, encoding: str = "utf-8") -> "tuple[pd.DataFrame, tuple[
     text = _decoded(path.read_bytes(), place, encoding)
     mark = _delimiter(place, text)
     header, rows, lines = _parsed(place, text, mark)
-    columns, with_commas = [], []
+    columns, with_commas, odd = [], [], []
     for name, fields in zip(header, zip(*rows, strict=True), strict=True):
         pointed = None if mark == "," else _pointed(fields)
         with_commas += [shown(name)] * (pointed is not None)
         columns.append(_infer(f"{place}, column {shown(name)}", pointed or list(fields), lines))
+        if pd.api.types.is_string_dtype(columns[-1]):
+            odd += _slips(name, fields, lines)
     frame = pd.concat(columns, axis=1)
     frame.columns = pd.Index(header)
-    return frame, _remarks(mark, with_commas)
+    return frame, (*_remarks(mark, with_commas), *odd)
+
+
+def _slips(name: str, fields: Sequence[str], lines: list[int]) -> list[str]:
+    r"""Say which few fields make text of a column of numbers or dates."""
+    counts = Counter(field.strip() for field in fields if field.strip() not in _GAPS)
+    for what, fits in (("numbers", _is_number), ("dates", _is_date)):
+        wrong = {field for field in counts if not fits(field)}
+        many = sum(counts[field] for field in wrong)
+        if 0 < many <= _SLIPS * counts.total():
+            first = next(i for i, field in enumerate(fields) if field.strip() in wrong)
+            more = f" and {many - 1} more" if many > 1 else ""
+            return [
+                f"{shown(name)} is text, though its other fields are {what}, for"
+                f" {shown(fields[first])} on line {lines[first]}{more}"
+            ]
+    return []
 
 
 def _remarks(mark: str, with_commas: list[str]) -> tuple[str, ...]:
@@ -228,6 +248,16 @@ def _infer(place: str, fields: list[str], lines: list[int]) -> "pd.Series[Any]":
 
 def _is_number(field: str) -> bool:
     return bool(_NUMBER.fullmatch(field) or _INFINITE.fullmatch(field))
+
+
+def _is_date(field: str) -> bool:
+    if not _DATE.fullmatch(field):
+        return False
+    try:
+        date.fromisoformat(field[:10])
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(place: str, fields: list[str], lines: list[int]) -> "pd.Series[Any]":
