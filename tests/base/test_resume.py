@@ -17,6 +17,7 @@ from torch import nn
 import fromnoise as fn
 from contract_cases import CASES
 from fromnoise import families
+from fromnoise.base import LatentModel
 from fromnoise.errors import ArtifactError, DataError
 from fromnoise.families import gan
 from fromnoise.persistence import read_bundle
@@ -485,14 +486,40 @@ def test_a_second_signal_acts_at_once_and_the_run_goes_on_from_before(tmp_path, 
     assert end(tmp_path) == whole("flow")
 
 
-def test_a_signal_within_the_prior_saves_both(tmp_path, whole):
-    prior = fn.FlowMatching(callbacks=[interrupt_at(5)])
-    with pytest.raises(KeyboardInterrupt):
+@pytest.fixture
+def terminated():
+    r"""Let SIGTERM end the program as the command line does."""
+    old = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    yield
+    signal.signal(signal.SIGTERM, old)
+
+
+@pytest.mark.usefixtures("terminated")
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_within_the_prior_saves_both(tmp_path, whole, number, error):
+    prior = fn.FlowMatching(callbacks=[interrupt_at(5, number)])
+    with pytest.raises(error):
         fitted("latent-flow", tmp_path, prior=prior)
     assert steps(tmp_path)[-1] == 24 and steps(tmp_path / "prior") == [5]
+    stopped = fn.load(tmp_path)
+    assert stopped.interrupted_ and stopped.prior_.n_steps_ == 5
     fitted("latent-flow", tmp_path)
     assert end(tmp_path)["state"] == whole("latent-flow")["state"]
     assert end(tmp_path)["prior"] == whole("latent-flow")["prior"]
+
+
+@pytest.mark.usefixtures("terminated")
+def test_a_signal_between_the_networks_and_the_prior_saves_the_networks(tmp_path, monkeypatch):
+    def signalled(self, X, seed):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(LatentModel, "_training_codes", signalled)
+    with pytest.raises(SystemExit):
+        fitted("latent-flow", tmp_path)
+    stopped = fn.load(tmp_path)
+    assert stopped.interrupted_ and not hasattr(stopped, "prior_")
 
 
 def test_ctrl_c_within_a_mixture_saves_the_iteration(tmp_path, monkeypatch, whole):

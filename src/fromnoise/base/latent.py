@@ -177,7 +177,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
             # Not all of it in this process, where an earlier one had begun the fit.
             spent = self.fit_seconds_ + time.monotonic() - started
             self._fit_prior(codes, y, _rest(budget, spent), seed)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # the latter is what SIGTERM becomes, see cli
             self.interrupted_ = True  # the networks are trained, and stay usable without a prior
             raise
 
@@ -215,7 +215,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
                 prior._fit_into(journal, codes, y)
         except DataError as error:
             raise DataError(f"The prior cannot be fitted on the codes: {error}") from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             if getattr(prior, "interrupted_", False):
                 self._take_prior(prior)
             raise
