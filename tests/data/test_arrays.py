@@ -2,13 +2,16 @@ r"""Arrays: integers that saturate, and moments that neither over- nor underflow
 
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import fromnoise as fn
 from fromnoise.data.arrays import restore, spread, spreads
 
 
@@ -70,3 +73,18 @@ def test_moments_do_not_depend_on_the_layout_of_the_rows():
     expected = spreads(np.array_split(X, 9))
     for other in (np.asfortranarray(X), np.repeat(X, 2, 0)[::2], X.astype(np.float64)):
         assert np.array_equal(spreads(np.array_split(other, 9)), expected)
+
+
+@pytest.mark.parametrize("name", ["rows.npy", Path("rows.npy")])
+@pytest.mark.parametrize("family", [fn.GaussianMixture, fn.FlowMatching])
+def test_the_name_of_data_is_refused_in_place_of_rows(family, name):
+    with pytest.raises(fn.DataError, match=r"name 'rows.npy'. .*data.load\('rows.npy'\).X"):
+        family().fit(name)
+
+
+@pytest.mark.parametrize("X", [np.eye(4), pd.DataFrame(np.eye(4)), np.eye(4).reshape(4, 2, 2)])
+def test_a_fitted_model_refuses_the_name_of_data_too(X):
+    encoding = fn.data.fit_encoding(X)
+    for method in (encoding.check, encoding.partial):
+        with pytest.raises(fn.DataError, match="Load it first"):
+            method("rows.npy")

@@ -12,6 +12,7 @@ __all__ = [
     "is_dataset",
     "is_torch",
     "put",
+    "refuse_path",
     "restore",
     "spread",
     "spreads",
@@ -22,6 +23,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
+from os import PathLike, fspath
 from types import NoneType
 from typing import Any
 
@@ -61,6 +63,7 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
             f"{type(X).__name__} is a data set, and only fit takes one: hand in its rows,"
             " fromnoise.data.load(dataset).X."
         )
+    refuse_path(X)
     container = "torch" if type(X).__module__.partition(".")[0] == "torch" else "numpy"
     if container == "torch":
         X = _from_torch(X)
@@ -84,6 +87,24 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
             "DataFrame, which takes dates and durations."
         )
     return container, np.asarray(array)
+
+
+def refuse_path(X: Any) -> None:
+    r"""Refuse the name of data where rows are wanted.
+
+    Raises:
+        DataError: If ``X`` is text or a path.
+
+    Example:
+        >>> refuse_path("rows.npy")
+        Traceback (most recent call last):
+        fromnoise.errors.DataError: X must be rows, got the name 'rows.npy'. Load it first: ...
+    """
+    if isinstance(X, str | PathLike):
+        name = shown(fspath(X), 120)
+        raise DataError(
+            f"X must be rows, got the name {name}. Load it first: fromnoise.data.load({name}).X"
+        )
 
 
 def is_dataset(X: Any) -> bool:

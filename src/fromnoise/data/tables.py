@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fromnoise.data.arrays import refuse_path
 from fromnoise.data.columns import Column, Kind, Label
 from fromnoise.data.frames import (
     column_of,
@@ -136,6 +137,7 @@ class TableEncoding(FlatEncoding):
 
     def check(self, X: Any, *, missing_ok: bool = False) -> Any:
         r"""Return ``X`` with its columns in the order of fit; see `Encoding.check`."""
+        refuse_path(X)
         if not is_frame(X):
             raise DataError(
                 f"Expected a DataFrame with the columns of fit, got {type(X).__name__}."
