@@ -185,6 +185,8 @@ def test_rows_of_weight_two_count_twice() -> None:
     for bad in (np.ones(299), -np.ones(300), np.zeros(300), np.full(300, np.nan)):
         with pytest.raises(fn.DataError, match="sample_weight"):
             fn.GaussianMixture().fit(X, sample_weight=bad)
+    with pytest.raises(fn.DataError, match="The sum of sample_weight is not finite"):
+        fn.GaussianMixture().fit(X, sample_weight=np.full(300, 1e308))
 
 
 def test_warm_start_goes_on() -> None:

@@ -141,6 +141,26 @@ def test_c14_rows_far_more_than_a_chunk_are_never_held(monkeypatch: Any) -> None
     assert peak < 0.3 * X.nbytes
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("shape", [(2000, 4), (500, 4, 4)])
+def test_a_file_that_is_written_to_during_the_fit_is_told_of(
+    tmp_path: Path, monkeypatch: Any, shape: tuple[int, ...], value: float
+) -> None:
+    path, X = tmp_path / "x.npy", clusters(2000).reshape(shape)
+    np.save(path, X)
+    measure = Reader._measure
+
+    def written(self: Reader) -> None:
+        measure(self)
+        np.load(path, mmap_mode="r+").reshape(len(X), -1)[321, 3] = value
+
+    monkeypatch.setattr(Reader, "_measure", written)
+    monkeypatch.setattr(reading, "_CHUNK", 2**9)
+    model = fn.GaussianMixture(n_components=2, random_state=0)
+    with pytest.raises(fn.DataError, match=r"^Row 321 of X .* changed meanwhile"):
+        model.fit(fn.data.load(path).X)
+
+
 _CHILD = r"""
 import resource, sys
 import fromnoise as fn

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fromnoise.data import Encoded, Encoding
+from fromnoise.errors import DataError
 from fromnoise.training import numpy_rng
 
 _CHUNK = 2**17  # entries read together: 1 MB
@@ -102,10 +103,13 @@ class Reader:
         for number, start in enumerate(range(0, len(self), step)):
             x = self.X[start : start + step]
             if buffer is None:
+                _refuse_changed(x, start)
                 encoded = self._encoded(x, number)
                 yield encoded.values.reshape(len(x), -1), encoded.codes
             else:
-                yield self._standardised(x, buffer[: len(x)]), np.empty((len(x), 0), np.int64)
+                values = self._standardised(x, buffer[: len(x)])
+                _refuse_changed(values, start)
+                yield values, np.empty((len(x), 0), np.int64)
 
     def _encoded(self, x: Any, number: int) -> Encoded:
         encoded = self.encoding.encode(x)
@@ -122,3 +126,15 @@ class Reader:
     @cached_property
     def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return cast(tuple[np.ndarray, np.ndarray, np.ndarray], self.encoding.linear())
+
+
+def _refuse_changed(x: np.ndarray, start: int) -> None:
+    r"""Refuse rows that were finite when checked; ``start`` is the number of the first."""
+    with np.errstate(all="ignore"):
+        total = x.sum(dtype=np.float64)  # finite only if all entries are, and quick
+    if not math.isfinite(total):
+        row = start + int(np.abs(x).reshape(len(x), -1).max(1).argmax())
+        raise DataError(
+            f"Row {row} of X holds NaN or infinity, which was not there when fit began: the array,"
+            " or the file that it maps, was changed meanwhile. Fit when nobody writes to it."
+        )

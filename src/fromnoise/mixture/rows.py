@@ -6,6 +6,7 @@ a chunk, those of a class go together. Rows that are kept in memory are one chun
 
 __all__ = ["Block", "Cell", "Chunks", "Rows", "checked_weight"]
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -283,7 +284,8 @@ def checked_weight(weight: Any, n: int) -> Tensor | None:
     r"""Return sample weights of mean 1, ``(n,)``; None if None.
 
     Raises:
-        DataError: If they are not n finite numbers of which one is positive and none negative.
+        DataError: If they are not n finite numbers of which one is positive and none negative, or
+            their sum is not finite.
 
     Example:
         >>> checked_weight([1.0, 3.0], 2)
@@ -294,6 +296,12 @@ def checked_weight(weight: Any, n: int) -> Tensor | None:
     value = torch.as_tensor(np.asarray(weight, dtype=np.float64))
     if value.shape != (n,) or not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
         raise DataError(f"sample_weight must be {n} finite numbers that are not negative.")
-    if float(value.sum()) == 0:
+    total = float(value.sum())
+    if total == 0:
         raise DataError("sample_weight is zero for every row.")
+    if not math.isfinite(total):
+        raise DataError(
+            "The sum of sample_weight is not finite; divide all weights by the largest: only their"
+            " ratios matter."
+        )
     return value / value[value > 0].mean()
