@@ -1,6 +1,7 @@
 r"""``compare`` and ``evaluate``: thin, with a verdict for people and JSON for programs."""
 
 import json
+import os
 import re
 import signal
 
@@ -9,7 +10,7 @@ import pytest
 
 import fromnoise as fn
 from fromnoise.cli import main
-from fromnoise.comparison import plan, processes, worker
+from fromnoise.comparison import plan, processes, resuming, worker
 
 
 def test_compare_declares_no_default_of_its_own(monkeypatch):
@@ -70,6 +71,46 @@ def test_an_interrupted_comparison_leaves_nothing(home, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "run_worker", interrupted)
     assert main(["compare", str(home / "mixed.csv"), "--out", str(tmp_path / "r")]) == 130
     assert not list(tmp_path.iterdir())
+
+
+def kept(out, *names):
+    for name in ("split/manifest.json", "jobs/gmm-0/result.json", *names):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("old")
+
+
+@pytest.mark.parametrize(
+    ("flag", "finished", "does", "told"),
+    [
+        ("--force", True, "load", "holds what it held before"),
+        ("--force", False, "load", "holds what it held before"),
+        ("--force", True, "fit", "--resume goes on"),
+        ("--force", True, "end", "holds a finished report"),
+        ("--force", True, "clear", ""),
+        ("--resume", False, "load", "--resume goes on"),
+        ("--resume", False, "fit", "--resume goes on"),
+    ],
+)
+def test_what_an_interrupted_comparison_leaves_is_said_as_it_is(
+    tmp_path, monkeypatch, capsys, flag, finished, does, told
+):
+    pages = ("report.json", "index.html") if finished else ()
+    kept(tmp_path, *pages)
+    for file in tmp_path.rglob("*"):
+        os.utime(file, (0, 0))
+
+    def interrupted(source, **given):
+        if does in ("clear", "fit", "end") and flag == "--force":
+            resuming.clear(tmp_path)
+        if does in ("fit", "end"):
+            kept(tmp_path, *(pages if does == "end" else ()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fn, "compare", interrupted, raising=False)
+    assert main(["compare", "moons", "--out", str(tmp_path), flag]) == 130
+    said = capsys.readouterr().err
+    for words in ("holds what it held before", "--resume goes on", "holds a finished report"):
+        assert (words in said) == (words == told), said
 
 
 def test_workers_are_ended_with_their_parent(home, tmp_path, monkeypatch):

@@ -3,11 +3,13 @@ r"""A comparison that is cut goes on: to the same report, from what is sound, or
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ import fromnoise as fn
 from fromnoise.comparison import plan, resuming, worker
 from fromnoise.comparison.jobs import Job, Split, read_told, write_split
 from fromnoise.errors import ArtifactError, DataError
-from fromnoise.persistence import read_bundle
+from fromnoise.persistence import read_bundle, write_bundle
 from fromnoise.training import digest, sole_writer
 
 RNG = np.random.default_rng(0)
@@ -174,8 +176,9 @@ def cut(out, at="flow", **more):
 
 def test_fits_that_are_over_are_kept_and_the_rest_is_fitted(tmp_path, fitted, caplog):
     caplog.set_level("INFO", "fromnoise")
-    cut(tmp_path)
-    result = compared(tmp_path, resume=True)
+    cut(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    result = compared(tmp_path / "there", resume=True)
     assert fitted == ["flow", "gaussian"] and "two: ok, kept" in caplog.messages
     assert isinstance(result.models["own"].network, Net)
     assert result.models["own"].run_dir is None
@@ -231,6 +234,105 @@ def test_damaged_rows_are_refused_and_stay(tmp_path, fitted):
     with pytest.raises(ArtifactError, match="damaged"):
         compared(tmp_path, resume=True)
     assert (tmp_path / "jobs" / "two-0" / "result.json").exists() and fitted == []
+
+
+@pytest.fixture
+def copy(tmp_path, unfinished):
+    r"""A comparison that was cut and moved elsewhere."""
+    return shutil.copytree(unfinished, tmp_path / "moved")
+
+
+def without(tree, *names):
+    return {name: value for name, value in tree.items() if name not in names}
+
+
+RESULTS = {
+    "no JSON": lambda result: "[1",
+    "deep": lambda result: "[" * 100_000,
+    "a list": lambda result: [result],
+    "another status": lambda result: {**result, "status": "fine"},
+    "no seconds": lambda result: without(result, "seconds"),
+    "no seconds of the fit": lambda result: {**result, "seconds": {"sample": 1.0}},
+    "words for seconds": lambda result: {**result, "seconds": {"fit": "1", "sample": 1.0}},
+    "words in the history": lambda result: {**result, "history": [{"step": 1, "loss": "low"}]},
+    "a number in the history": lambda result: {**result, "history": [3]},
+    "no arguments": lambda result: without(result, "arguments"),
+    "words for parameters": lambda result: {**result, "parameters": "many"},
+    "no list of files": lambda result: without(result, "left"),
+    "files elsewhere": lambda result: {**result, "left": [*result["left"], "../../split"]},
+    "no samples": lambda result: {**result, "left": ["model"]},
+    "codes that are not there": lambda result: {**result, "left": [*result["left"], "codes"]},
+}
+
+
+@pytest.mark.parametrize("damage", RESULTS.values(), ids=RESULTS)
+def test_a_damaged_result_keeps_no_fit(copy, caplog, damage):
+    folder = copy / "jobs" / "two-0"
+    job, result = Job.read(folder), json.loads((folder / "result.json").read_text())
+    assert resuming.kept_result(folder, job) == result
+    damaged = damage(result)
+    text = damaged if isinstance(damaged, str) else json.dumps(damaged)
+    (folder / "result.json").write_text(text)
+    assert resuming.kept_result(folder, job) is None and not folder.exists()
+    assert f"{folder} is damaged, so it is fitted again: " in caplog.text
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", "other"])
+def test_a_job_that_is_damaged_or_another_keeps_no_fit(copy, caplog, text):
+    folder = copy / "jobs" / "two-0"
+    job = Job.read(folder)
+    if text is None:
+        (folder / "job.json").unlink()
+    elif text == "other":
+        replace(job, seed=7).write(folder)
+    else:
+        (folder / "job.json").write_text(text)
+    assert resuming.kept_result(folder, job) is None and "fitted again" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["model", "samples"])
+def test_a_file_that_is_missing_keeps_no_fit(copy, caplog, name):
+    folder = copy / "jobs" / "two-0"
+    shutil.rmtree(folder / name)
+    assert resuming.kept_result(folder, Job.read(folder)) is None
+    assert f"two-0/{name}" in caplog.text
+
+
+DAMAGE = {
+    "cut off": lambda manifest: manifest.write_text(manifest.read_text()[:99]),
+    "a list": lambda manifest: manifest.write_text("[]"),
+    "missing": lambda manifest: manifest.unlink(),
+    "told nothing": lambda manifest: write_bundle(manifest.parent, {"told": 3}, overwrite=True),
+    "no seed": lambda manifest: write_bundle(
+        manifest.parent, {"told": {"budget": "9 steps"}}, overwrite=True
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_it_began_with_is_told_to_be_damaged_and_stays(copy, fitted, damage):
+    damage(copy / "split" / "manifest.json")
+    before = files(copy)
+    for seed in (0, None):
+        with pytest.raises(ArtifactError, match=r"moved cannot be continued: .*\(--force\)"):
+            compared(copy, resume=True, random_state=seed)
+    assert files(copy) == before and fitted == []
+
+
+@pytest.mark.parametrize("part", ["weights-*", "manifest.json"])
+def test_a_fit_whose_checkpoints_are_all_damaged_begins_again(tmp_path, caplog, part):
+    write_split(tmp_path / "split", Split(X, None, X[:20], None))
+    given = {"name": "a", "family": "flow", "arguments": {"network": "small"}, "seed": 0}
+    job = Job(**given, budget="9 steps", n_samples=9, split=str(tmp_path / "split"))
+    job.write(tmp_path / "job")
+    run = resuming.run_folder(tmp_path / "job")
+    fn.FlowMatching(network="small", budget="4 steps", random_state=0, run_dir=run).fit(X)
+    for file in run.glob(f"step-*/{part}"):
+        file.write_bytes(file.read_bytes()[:-9])
+    worker.main(str(tmp_path / "job"))
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert result["status"] == "ok" and result["history"][-1]["step"] == 9
+    assert "job/run is damaged, so it is fitted from the start" in caplog.text
 
 
 def test_without_a_seed_it_goes_on_with_the_one_it_drew(tmp_path, fitted):

@@ -63,11 +63,12 @@ def compare(
     given = {name: values[name] for name in _PASSED if values[name] is not None}
     if families is not None:
         given["families"] = [name.strip() for name in families.split(",") if name.strip()]
+    before = _held(out) if force else {}
     try:
         result = fromnoise.compare(source, out=out, overwrite=force, resume=resume, **given)
     except (KeyboardInterrupt, SystemExit):
-        if (Path(out) / "jobs").exists():
-            logger.info("What was fitted so far is kept in %s; --resume goes on.", out)
+        if left := _left(out, before):
+            logger.info(left)
         raise
     if as_json:
         print_json(result.report)
@@ -76,6 +77,18 @@ def compare(
         print_line(str(result.path / "index.html"))
     status = [row["status"] for row in result.report["rows"] if row["role"] == "family"]
     return OK if "ok" in status else DIVERGED
+
+
+def _held(out: str) -> dict[str, int]:
+    from fromnoise.comparison.resuming import mark_of
+
+    return mark_of(Path(out))
+
+
+def _left(out: str, before: dict[str, int]) -> str:
+    from fromnoise.comparison.resuming import left_in
+
+    return left_in(Path(out), before)
 
 
 def _summary(report: dict[str, Any]) -> str:

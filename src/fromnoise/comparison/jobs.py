@@ -38,6 +38,7 @@ import numpy as np
 
 from fromnoise import data, families
 from fromnoise.base import GenerativeModel
+from fromnoise.errors import ArtifactError
 from fromnoise.persistence import Tree, read_bundle, write_bundle, write_text
 
 
@@ -201,10 +202,16 @@ def read_split(folder: Path) -> Split:
 
 
 def read_told(folder: Path) -> Tree:
-    r"""Read what a comparison began with; nothing if there is none."""
+    r"""Read what a comparison began with; nothing if there is none.
+
+    Raises:
+        ArtifactError: If it is damaged.
+    """
     if not (folder / "manifest.json").exists():
         return {}
-    told: Tree = read_bundle(folder).get("told", {})
+    told = read_bundle(folder).get("told")
+    if not isinstance(told, dict) or (told and type(told.get("random_state")) is not int):
+        raise ArtifactError(f"{folder} does not say what the comparison began with.")
     return told
 
 

@@ -247,7 +247,7 @@ class Plan:
             label=self._label(),
         )
         # A model of the user's own cannot be loaded without it: its last checkpoint is taken.
-        kept = None if arguments is None else kept_result(folder)
+        kept = None if arguments is None else kept_result(folder, job)
         if kept is not None:
             logger.info("%s: %s, kept", name, kept["status"])
             return folder, kept

@@ -7,11 +7,23 @@ under way there is a run (see :mod:`fromnoise.training.checkpoint`) to go on fro
 else is begun anew.
 """
 
-__all__ = ["begun_in", "can_go_on", "clear", "kept_result", "run_folder", "sweep", "told"]
+__all__ = [
+    "begun_in",
+    "can_go_on",
+    "clear",
+    "kept_result",
+    "left_in",
+    "mark_of",
+    "run_folder",
+    "sweep",
+    "told",
+]
 
 import json
 import logging
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +32,17 @@ import numpy as np
 
 from fromnoise import data
 from fromnoise.base import GenerativeModel
-from fromnoise.comparison.jobs import Split, read_told, written_arguments
+from fromnoise.comparison.jobs import (
+    Job,
+    Split,
+    read_codes,
+    read_samples,
+    read_told,
+    written_arguments,
+)
+from fromnoise.comparison.journeys import read_journey
 from fromnoise.data.sinks import check_writable
-from fromnoise.errors import ArtifactError
+from fromnoise.errors import ArtifactError, shown
 from fromnoise.persistence import Tree, read_bundle
 from fromnoise.training import digest, fingerprint
 
@@ -30,7 +50,26 @@ logger = logging.getLogger("fromnoise")
 
 VERSIONS = ("fromnoise", "torch", "scikit-learn")
 _MARKS = (".lock", "split", "report.json")  # that a folder is a comparison's
-_LEFT = ("model", "samples", "codes", "journey")  # bundles that a fit leaves
+_COMMITS = ("index.html", "report.json", "results.csv", "split/manifest.json")
+_AGAIN, _OVER = ("failed", "timeout"), ("ok", "diverged", "collapsed")  # what a fit may come to
+# What a fit leaves, and how it is read.
+_LEFT: dict[str, Callable[[Path], Any]] = {
+    "model": read_bundle,
+    "samples": read_samples,
+    "codes": read_codes,
+    "journey": read_journey,
+}
+_KINDS: dict[str, Any] = {
+    "reason": str,
+    "arguments": dict,
+    "parameters": int,
+    "evaluations": int | None,
+    "peak_memory_mb": float | None,
+    "history": list,
+    "capabilities": dict,
+    "seconds": dict,
+    "left": list,
+}
 # Arguments of a model that a comparison decides itself, or that change nothing learnt.
 _FREE = {"random_state", "budget", "run_dir", "checkpoint_every", "verbose", "device", "callbacks"}
 
@@ -118,7 +157,21 @@ def begun_in(path: Path | None, overwrite: bool, resume: bool) -> Tree:
             raise ValueError("resume continues what is in out; pass out.")
         return {}
     _check_out(path, overwrite, resume)
-    return read_told(path / "split") if resume else {}
+    return _begun(path) if resume else {}
+
+
+def _begun(path: Path) -> Tree:
+    anew = "Begin again with overwrite=True (--force), or choose another folder."
+    try:
+        begun = read_told(path / "split")
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} cannot be continued: {error} {anew}") from error
+    if not begun and _holds_fits(path):
+        raise ArtifactError(
+            f"{path} cannot be continued: it holds fits, but split/manifest.json, which says of"
+            f" what, is missing. {anew}"
+        )
+    return begun
 
 
 def _check_out(path: Path, overwrite: bool, resume: bool) -> None:
@@ -150,7 +203,7 @@ def clear(path: Path) -> None:
     Example:
         >>> clear(Path("no/such/report"))
     """
-    for name in ("index.html", "report.json", "results.csv", "split/manifest.json"):
+    for name in _COMMITS:
         (path / name).unlink(missing_ok=True)
     for name in ("jobs", "split"):
         shutil.rmtree(path / name, ignore_errors=True)
@@ -167,14 +220,54 @@ def sweep(path: Path) -> None:
 
 
 def can_go_on(path: Path) -> bool:
-    r"""Return whether a folder holds a fit that is over, or a checkpoint of one.
+    r"""Return whether a folder holds a fit that is over, or a checkpoint of one, and its rows.
 
     Example:
         >>> can_go_on(Path("no/such/report"))
         False
     """
+    return (path / "split" / "manifest.json").exists() and _holds_fits(path)
+
+
+def _holds_fits(path: Path) -> bool:
     over = any(path.glob("jobs/*/result.json"))
     return over or any(path.glob("jobs/*/run/step-*/manifest.json"))
+
+
+def mark_of(path: Path) -> dict[str, int]:
+    r"""Return what tells a report or comparison in a folder from one that replaces it.
+
+    Example:
+        >>> mark_of(Path("no/such/report"))
+        {}
+    """
+    files = [path / name for name in _COMMITS]
+    return {file.name: file.stat().st_mtime_ns for file in files if file.exists()}
+
+
+def left_in(path: Path, before: dict[str, int]) -> str:
+    r"""Return what to say of a folder when a comparison was interrupted there.
+
+    Args:
+        path: The folder.
+        before: What :func:`mark_of` returned when the comparison was asked to replace what there
+            was; nothing if it was not.
+
+    Returns:
+        A sentence; empty where nothing is left.
+
+    Example:
+        >>> left_in(Path("no/such/report"), {})
+        ''
+    """
+    if before and mark_of(path) == before:
+        return f"{path} holds what it held before."
+    held = _held(path)
+    if held == "report":
+        return f"{path} holds a finished report."
+    if held == "unfinished" and can_go_on(path):
+        return f"What was fitted so far is kept in {path}; --resume goes on."
+    return ""
 
 
 def run_folder(folder: Path) -> Path:
@@ -187,27 +280,59 @@ def run_folder(folder: Path) -> Path:
     return folder / "run"
 
 
-def kept_result(folder: Path) -> dict[str, Any] | None:
+def kept_result(folder: Path, job: Job) -> dict[str, Any] | None:
     r"""Return the result of a fit that is over; None if it has to be fitted, or to go on.
 
     A fit that failed is tried again. What a damaged one left is removed, with a warning.
 
     Example:
-        >>> kept_result(Path("no/such/job")) is None
+        >>> job = Job("a", "gmm", {}, "9s", 0, 40, "split")
+        >>> kept_result(Path("no/such/job"), job) is None
         True
     """
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-        if result["status"] in ("failed", "timeout"):
-            return None
-        drawn = ["samples"] if result["capabilities"]["samples"] else []
-        for name in _LEFT:
-            if name in ("model", *drawn) or (folder / name).exists():
-                read_bundle(folder / name)
-    except FileNotFoundError:
+    if not (folder / "result.json").exists():
         return None
-    except (ArtifactError, ValueError, KeyError, TypeError) as error:
-        logger.warning("What a fit left is damaged, so it is fitted again: %s", error)
+    try:
+        result = json.loads((folder / "result.json").read_text())
+        _check_result(result)
+        if result["status"] in _AGAIN:
+            return None
+        if _told_of(Job.read(folder)) != _told_of(job):
+            raise ArtifactError("job.json is of another fit.")
+        for name in result["left"]:
+            if _LEFT[name](folder / name) is None:
+                raise ArtifactError(f"{name} is missing.")
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        logger.warning("%s is damaged, so it is fitted again: %s", folder, error)
         shutil.rmtree(folder)
         return None
-    return result
+    return dict(result)
+
+
+def _told_of(job: Job) -> Tree:
+    r"""Return a job as JSON, but where the split lies: a report may have been moved."""
+    told: Tree = json.loads(json.dumps(asdict(replace(job, split=""))))
+    return told
+
+
+def _check_result(result: Any) -> None:
+    r"""Raise a ValueError where a result is not what a worker writes."""
+    if not isinstance(result, dict) or result.get("status") not in (*_AGAIN, *_OVER):
+        raise ValueError("result.json holds no result.")
+    if result["status"] in _AGAIN:
+        return
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(result.get(name), kind)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} in result.json is {shown(result.get(wrong[0]))}.")
+    left, lines = result["left"], [result["seconds"], *result["history"]]
+    if {*left} - {*_LEFT} or ("samples" in left) != result["capabilities"].get("samples"):
+        raise ValueError("result.json names other files than it should.")
+    if "model" not in left or not {"fit", "sample"} <= result["seconds"].keys():
+        raise ValueError("result.json is not whole.")
+    for line in lines:
+        if not isinstance(line, dict) or not all(map(_is_number, line.values())):
+            raise ValueError(f"result.json holds {shown(line)} where numbers should stand.")
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, float | int)

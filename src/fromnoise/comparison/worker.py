@@ -36,8 +36,10 @@ from fromnoise.comparison.jobs import (
 )
 from fromnoise.comparison.journeys import journey_of, write_journey
 from fromnoise.comparison.resuming import run_folder
-from fromnoise.errors import DataError
+from fromnoise.errors import ArtifactError, DataError
 from fromnoise.persistence import write_text
+
+logger = logging.getLogger("fromnoise")
 
 SCORED_ROWS = 2000  # exact likelihood by an ODE costs a second a few hundred rows
 CAPABILITIES = {
@@ -84,7 +86,9 @@ def _fitted(folder: Path, job: Job, model: GenerativeModel, split: Split) -> dic
     journey = journey_of(model, split, each)
     if journey is not None:
         write_journey(folder / "journey", journey)
+    shown = {"samples": draws, "codes": codes is not None, "journey": journey is not None}
     return {
+        "left": ["model", *(name for name, is_there in shown.items() if is_there)],
         "status": model.status_,
         "reason": model.status_reason_ or ("" if draws else _why_silent(model)),
         "seconds": {"fit": fit_seconds, "sample": sample_seconds},
@@ -109,10 +113,17 @@ def _peak_memory() -> float | None:
 
 def _fit(run: Path, job: Job, model: GenerativeModel, split: Split) -> float:
     r"""Fit, or go on with a fit; returns the seconds that it took in all."""
-    started = time.monotonic()
+    started, begun = time.monotonic(), run.exists()
     (run / "manifest.json").unlink(missing_ok=True)  # a fit that has ended takes no other
     model.set_params(budget=job.budget, random_state=job.seed, run_dir=run)
-    model.fit(split.train, split.train_y)
+    try:
+        model.fit(split.train, split.train_y)
+    except (ArtifactError, FileExistsError) as error:  # of what an earlier start left
+        if not begun:
+            raise
+        logger.warning("%s is damaged, so it is fitted from the start: %s", run, error)
+        shutil.rmtree(run)
+        model.fit(split.train, split.train_y)
     model.set_params(run_dir=None)
     return max(time.monotonic() - started, model.fit_seconds_)
 
