@@ -205,3 +205,39 @@ def test_json_says_what_was_written(home, tmp_path, capsys):
         assert len(np.load(out)) == rows
         assert main([*words, "--json"]) == 2
         assert "--json says what was written to a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+@pytest.mark.parametrize(
+    ("column", "slip", "what"),
+    [("price", "1.5x", "numbers"), ("age", "4 2", "numbers"), ("day", "2020-13-01", "dates")],
+)
+def test_a_slip_in_a_column_is_told_by_its_line(
+    home, tmp_path, capsys, column, slip, what, ending
+):
+    frame, path = pd.read_csv(home / "mixed.csv").head(4), tmp_path / f"few{ending}"
+    frame["em😀\nji"] = frame["em😀\nji"].astype(bool)
+    frame[column] = frame[column].astype(object)
+    frame.loc[2, column] = slip
+    frame.to_csv(path, index=False, sep="," if ending == ".csv" else "\t")
+    said = f"few{ending}', column '{column}', holds '{slip}' on line 5: expected {what}, as in "
+    for command in ("score", "impute"):  # the header takes two lines
+        assert main([command, str(home / "table"), str(path)]) == 65
+        assert f"{said}fit." in capsys.readouterr().err
+    assert main(["evaluate", str(home / "mixed.csv"), str(path)]) == 65
+    assert f"{said}{home / 'mixed.csv'}." in capsys.readouterr().err
+
+
+def test_a_slip_in_a_csv_for_vectors_or_in_a_label_is_told_by_its_line(home, tmp_path, capsys):
+    (tmp_path / "v.csv").write_text("a,b,c\n1,2,3\n\n4,5,l6\n")
+    for words in (["score", str(home / "vectors")], ["encode", str(home / "codes")],
+                  ["evaluate", str(home / "v.npy")]):  # fmt: skip
+        assert main([*words, str(tmp_path / "v.csv")]) == 65
+        assert "column 'c', holds 'l6' on line 4: expected numbers" in capsys.readouterr().err
+    rows = pd.DataFrame({"x": [0.5, 1.5, 2.5, 3.5], "n": [0, 0, 1, 1]})
+    rows.to_csv(tmp_path / "labelled.csv", index=False)
+    read = fn.data.load(tmp_path / "labelled.csv", label="n")
+    fn.GaussianMixture(n_components=1).fit(read.X, read.y).save(tmp_path / "run")
+    (tmp_path / "labelled.csv").write_text("x,n\n0.5,0\n1.5,1l\n")
+    assert main(["score", str(tmp_path / "run"), str(tmp_path / "labelled.csv")]) == 65
+    assert "column 'n', holds '1l' on line 3: expected numbers" in capsys.readouterr().err

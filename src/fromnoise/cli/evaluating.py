@@ -9,7 +9,7 @@ from typing import Any
 import fromnoise
 from fromnoise.cli.exits import OK
 from fromnoise.cli.output import aligned, print_json, print_line
-from fromnoise.cli.reading import Json, Reading
+from fromnoise.cli.reading import Json, Reading, refuse_misfits
 from fromnoise.errors import DataError
 
 logger = logging.getLogger("fromnoise")
@@ -48,6 +48,8 @@ def evaluate(
     names = [name for name in (real, fake, train) if name is not None]
     sets = [how.load(name) for name in names]
     n = [fromnoise.data.n_rows(data.X) for data in sets]
+    for name, data in zip(names[1:], sets[1:], strict=True):
+        refuse_misfits(name, data, _kinds(sets[0], data), real, encoding)
     metrics = _measured(sets, names, target, features or "auto", random_state)
     _tell_sizes(n[0], n[1], metrics)
     if as_json:
@@ -57,6 +59,15 @@ def evaluate(
         lines = [[name, *_cells(metric)] for name, metric in metrics.items()]
         print_line(aligned([["metric", "value", "95 % interval", "ideal"], *lines]))
     return OK
+
+
+def _kinds(real: Any, data: Any) -> dict[str, str]:
+    r"""Return what the columns of a table should hold to be compared with the real rows."""
+    from fromnoise.data.frames import columns_of
+
+    if real.kind == "table":
+        return {str(name): column.kind for name, column in columns_of(real.X).items()}
+    return dict.fromkeys(map(str, getattr(data.X, "columns", ())), "real")
 
 
 def _tell_sizes(n_real: int, n_fake: int, metrics: dict[str, Any]) -> None:

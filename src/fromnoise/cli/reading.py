@@ -4,15 +4,18 @@ __all__ = [
     "Json",
     "Number",
     "Reading",
+    "kinds_for",
     "label_column",
     "load_able",
     "parsed_label",
     "read_for",
+    "refuse_misfits",
     "tell",
 ]
 
 import logging
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -93,7 +96,48 @@ def read_for(model: Any, source: str, how: Reading) -> tuple[Any, Any]:
     columns = [str(column) for column in getattr(read.X, "columns", ())]
     if label is None and (label := label_column(model)) in columns:
         read = fromnoise.data.load(read, label=label)
+    refuse_misfits(source, read, kinds_for(model, read), "fit", how.encoding)
     return read.X, read.y if read.label is not None else None
+
+
+def kinds_for(model: Any, read: Any) -> dict[str, str]:
+    r"""Return what the columns of a table should hold for a model, its label's among them."""
+    columns = [str(column) for column in getattr(read.X, "columns", ())]
+    kinds = getattr(model.encoding_, "kinds", dict.fromkeys(columns, "real"))
+    if read.label is None or model.condition_ is None:
+        return dict(kinds)
+    classes = model.condition_.classes_
+    letter = "f" if classes is None else classes.dtype.kind
+    return {**kinds, read.label: {"b": "boolean", "O": "text", "U": "text"}.get(letter, "real")}
+
+
+def refuse_misfits(
+    source: str, read: Any, kinds: dict[str, str], like: str, encoding: str | None
+) -> None:
+    r"""Refuse the field of a CSV that makes text of a column which should hold something else.
+
+    Args:
+        source: Its name; of other sources nothing is refused.
+        read: The data that it holds.
+        kinds: What its columns should hold.
+        like: Where they do, for the sentence.
+        encoding: Of the file; None is the default.
+
+    Raises:
+        DataError: With file, column, line and field.
+    """
+    if not source.lower().endswith((".csv", ".tsv")):
+        return
+    from pandas.api.types import is_string_dtype
+
+    from fromnoise.data.csv_files import refuse_misfit
+
+    columns = {str(name): read.X[name] for name in read.X.columns}
+    if read.label is not None:
+        columns[read.label] = read.y
+    for name, kind in kinds.items():
+        if name in columns and is_string_dtype(columns[name]):
+            refuse_misfit(Path(source), name, kind, like, encoding or "utf-8")
 
 
 def label_column(model: Any) -> str | None:

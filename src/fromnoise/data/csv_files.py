@@ -10,14 +10,14 @@ Fields are separated by what splits the first line: commas, semicolons or tabs. 
 comma, as in the files of much of the world's spreadsheets, ``1,5`` is a number.
 """
 
-__all__ = ["read_csv"]
+__all__ = ["read_csv", "refuse_misfit"]
 
 import codecs
 import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,43 @@ def read_csv(path: Path, encoding: str = "utf-8") -> "tuple[pd.DataFrame, tuple[
     frame = pd.concat(columns, axis=1)
     frame.columns = pd.Index(header)
     return frame, (*_remarks(mark, with_commas), *odd)
+
+
+def refuse_misfit(path: Path, column: str, kind: str, like: str, encoding: str = "utf-8") -> None:
+    r"""Refuse the first field that makes text of a column, by its line.
+
+    Args:
+        path: A file that `read_csv` reads.
+        column: Name of a column.
+        kind: What it should hold: ``"integer"``, ``"real"``, ``"boolean"`` or ``"date"``; of
+            anything else there is no misfit.
+        like: Where it does, for the sentence.
+        encoding: As for `read_csv`.
+
+    Raises:
+        DataError: If there is such a field.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "rides.csv"
+        >>> _ = path.write_text("fare\n7.5\n\n1.5x\n")
+        >>> refuse_misfit(path, "fare", "real", "fit")
+        Traceback (most recent call last):
+        fromnoise.errors.DataError: ...rides.csv', column 'fare', holds '1.5x' on line 4: ...
+    """
+    place = shown(str(path), 120)
+    text = _decoded(path.read_bytes(), place, encoding)
+    mark = _delimiter(place, text)
+    header, rows, lines = _parsed(place, text, mark)
+    what, fits = _KINDS.get(kind, ("", lambda field: True))
+    for row, line in zip(rows, lines, strict=True):
+        field = row[header.index(column)].strip()
+        pointed = field if mark == "," else field.replace(",", ".")
+        if field not in _GAPS and not fits(pointed):
+            raise DataError(
+                f"{place}, column {shown(column)}, holds {shown(field)} on line {line}: expected"
+                f" {what}, as in {like}."
+            )
 
 
 def _slips(name: str, fields: Sequence[str], lines: list[int]) -> list[str]:
@@ -258,6 +295,18 @@ def _is_date(field: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_truth(field: str) -> bool:
+    return any(field in truth for truth in _TRUTH)
+
+
+_KINDS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "integer": ("numbers", _is_number),
+    "real": ("numbers", _is_number),
+    "date": ("dates", _is_date),
+    "boolean": ("true and false", _is_truth),
+}
 
 
 def _numbers(place: str, fields: list[str], lines: list[int]) -> "pd.Series[Any]":

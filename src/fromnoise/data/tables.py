@@ -130,6 +130,11 @@ class TableEncoding(FlatEncoding):
         return [str(role.label) for role in self.roles]
 
     @property
+    def kinds(self) -> dict[str, Kind]:
+        r"""What each column held in fit, by its name."""
+        return {str(role.label): _kind(role) for role in self.roles}
+
+    @property
     def is_continuous(self) -> bool:
         r"""Whether all columns that vary are floats that are not all whole, without gaps."""
         varying = [role for role in self.roles if role.has_value or role.cardinality > 1]
