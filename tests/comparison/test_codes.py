@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 import fromnoise as fn
 from fromnoise.comparison import codes as made
 from fromnoise.comparison.codes import LEVELS, STEPS, codes_of, slerp
-from fromnoise.comparison.jobs import Split
+from fromnoise.comparison.jobs import Codes, Split
 from fromnoise.data import Condition
 from fromnoise.networks.defaults import evaluation_rows
 
@@ -185,4 +185,5 @@ def test_models_without_codes_show_none():
 def test_a_decoder_that_fails_costs_no_fit(caplog):
     model = Known()
     model.decode = lambda z, y=None: 1 / 0
-    assert shown(model) is None and "division by zero" in caplog.text
+    assert shown(model) == Codes(size=0, failure="ZeroDivisionError: division by zero")
+    assert "The codes of Known cannot be shown: division by zero" in caplog.text

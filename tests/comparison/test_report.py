@@ -660,6 +660,23 @@ def test_codes_stand_after_the_samples_and_only_where_there_are_some(pages, tmp_
     ]
 
 
+def test_codes_that_a_model_could_not_make_are_told_under_its_name(tmp_path):
+    failed = Material(codes=Codes(0, failure="ValueError: no\ncode"))
+    page = written(tmp_path, minimal(["a", "b"]), {"b": failed}, Material(np.zeros((9, 2))))
+    assert "codes" in [a["id"] for a in page.of("section")]
+    told = page.text.partition("All rows here are held out.")[2].split("How they trained")[0]
+    assert " ".join(told.split()) == (
+        "b No figures The codes of this model cannot be shown: ValueError: no code"
+    )
+
+
+@pytest.mark.parametrize(("held_out", "said"), [(24, True), (199, True), (200, False)])
+def test_few_held_out_rows_are_warned_of(tmp_path, held_out, said):
+    report = {**minimal(["a"]), "protocol": {"held_out_rows": held_out}}
+    page = written(tmp_path, report, {}, Material(np.zeros((9, 2))))
+    assert (f"Only {held_out} rows are held out: the intervals are wide" in page.text) == said
+
+
 def test_codes_that_cannot_be_drawn_leave_a_note(tmp_path):
     report, rows = minimal(["a"]), np.zeros((9, 2))
     codes = Codes(3, "nonsense", np.zeros((4, 2)))

@@ -48,24 +48,27 @@ def codes_of(model: GenerativeModel, split: Split, seconds: float | None) -> Cod
         seconds: What it took to draw one row; None if the model draws none.
 
     Returns:
-        The codes; None where the model has none, or they cost too much.
+        The codes, or why they cannot be shown; None where the model has none, or they cost too
+        much.
     """
     if not (hasattr(model, "encode") and hasattr(model, "decode")):
         return None
     show = _Show(model, split)
     if hasattr(model, "reconstruct"):
-        return _tried(show.all_of_it)
+        return _tried(show.all_of_it, type(model).__name__)
     cost = show.seconds_between(seconds)
-    return _tried(show.interpolation) if cost is not None and cost < LONGEST_SECONDS else None
+    if cost is None or cost >= LONGEST_SECONDS:
+        return None
+    return _tried(show.interpolation, type(model).__name__)
 
 
-def _tried(make: Callable[[], Codes]) -> Codes | None:
-    r"""Return the codes, or None: whatever a decoder makes of them, the fit is kept."""
+def _tried(make: Callable[[], Codes], name: str) -> Codes:
+    r"""Return the codes, or why there are none: whatever a decoder does, the fit is kept."""
     try:
         return make()
     except Exception as error:
-        logger.warning("The codes cannot be shown: %s", error)
-        return None
+        logger.warning("The codes of %s cannot be shown: %s", name, error)
+        return Codes(size=0, failure=f"{type(error).__name__}: {error}")
 
 
 class _Show:

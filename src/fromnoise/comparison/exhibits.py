@@ -139,6 +139,10 @@ def code_cards(
         one = material.get(row["name"])
         if one is None or one.codes is None:
             continue
+        if one.codes.failure:
+            note = f"The codes of this model cannot be shown: {prose(one.codes.failure, 400)}"
+            cards.append((row, [("No figures", [Picture("", "", "", note)])]))
+            continue
         names = None if kind == "table" else data.get("columns")
         titled = {
             "Reconstructions": _kept(reconstructions, kind, one.codes, originals, names),

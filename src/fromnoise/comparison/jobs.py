@@ -244,6 +244,7 @@ class Codes:
             ``ends``.
         ends: Indices of those held-out images, in pairs.
         spherical: Whether codes in between lie on an arc, not on a straight line.
+        failure: Why there is nothing to show of a model that has codes; empty if there is.
 
     Example:
         >>> Codes(size=3).reconstructed is None
@@ -259,6 +260,7 @@ class Codes:
     between: Any = None
     ends: tuple[tuple[int, int], ...] = ()
     spherical: bool = False
+    failure: str = ""
 
 
 _CODED_ROWS = ("reconstructed", "traversed", "between")

@@ -30,6 +30,7 @@ from fromnoise.comparison.verdict import SILENT
 from fromnoise.comparison.wording import amount, count, cut, duration, is_finite, megabytes, prose
 from fromnoise.persistence import write_text
 
+FEW = 200  # held-out rows
 CAPABILITIES = {
     "samples": "draws samples",
     "density": "log-density",
@@ -101,6 +102,7 @@ def _view(report: dict[str, Any], material: dict[str, Material], real: Material)
         "columns": columns,
         "groups": grouped(columns, protocol.get("ranked_by")),
         "seen": _seen(kind, protocol),
+        "few": _few(protocol.get("held_out_rows")),
         "costly": [row for row in families + references if _has_cost(row)],
         "copying": next((c for c in columns if c.name.startswith("copying")), None),
         "families": families,
@@ -148,6 +150,16 @@ def _seen(kind: str, protocol: dict[str, Any]) -> str:
             " side"
         )
     return f"Distances are measured in {what}; c2st and copying see {simple} features."
+
+
+def _few(held_out: Any) -> str:
+    r"""Return a warning where so few rows are held out that differences may not show."""
+    if not is_finite(held_out) or held_out >= FEW:
+        return ""
+    return (
+        f"Only {held_out:.0f} rows are held out: the intervals are wide, and differences between"
+        " families may not show."
+    )
 
 
 def _is_troubled(row: Row) -> bool:
