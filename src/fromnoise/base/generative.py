@@ -12,6 +12,7 @@ __all__ = ["BLOCK", "GenerativeModel", "ScoreKind"]
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -114,7 +115,7 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _check_arguments(self) -> None:
         r"""Check what can be checked before any data is seen."""
-        hints = get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in fields(self):
             allowed = _literals(hints[field.name])
             value = getattr(self, field.name)
@@ -624,6 +625,11 @@ class GenerativeModel(BaseEstimator, ABC):
 def _joined(parts: list[Encoded], encoding: Encoding) -> Encoded:
     codes = np.concatenate([p.codes for p in parts])
     return Encoded(np.concatenate([p.values for p in parts]), codes, encoding.observed(codes))
+
+
+@lru_cache
+def _hints(family: type) -> dict[str, Any]:
+    return get_type_hints(family)
 
 
 def _literals(hint: Any) -> list[str]:

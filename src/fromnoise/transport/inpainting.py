@@ -131,25 +131,23 @@ class _Cloud:
     def __init__(self, velocity: Field, shape: torch.Size, known: Tensor) -> None:
         self.velocity, self.shape, self.known = velocity, shape, known
 
-    def guesses(self, m: Tensor, t: float, here: Marks) -> tuple[Tensor, Tensor]:
-        r"""Return the guesses of data and noise."""
+    def blend(self, m: Tensor, t: float, here: Marks, data: float, noise: float) -> Tensor:
+        r"""Return data · D + noise · ε, of the guesses of data and noise."""
         flat = m.flatten(0, 1).unflatten(1, self.shape)
         time = torch.full((len(flat),), t, dtype=m.dtype, device=m.device)
-        data, noise = here.guesses(flat, self.velocity(flat, time))
-        return data.reshape(m.shape), noise.reshape(m.shape)
+        return here.blend(flat, self.velocity(flat, time), data, noise).reshape(m.shape)
 
     def foreseen(self, m: Tensor, t: float, here: Marks, there: Marks) -> tuple[Tensor, float]:
         r"""Return mean and deviation of x at the next time, given the particles."""
-        data, noise = self.guesses(m, t, here)
         shrink = (there.ratio / here.ratio) ** 2
-        mean = there.alpha * data + there.sigma * math.sqrt(shrink) * noise
+        mean = self.blend(m, t, here, there.alpha, there.sigma * math.sqrt(shrink))
         return mean, there.sigma * math.sqrt(1 - shrink)
 
     def corrected(self, m: Tensor, t: float, here: Marks, z: Tensor) -> Tensor:
         r"""Return particles after a step of Langevin's; the score is −noise / σ."""
-        _, noise = self.guesses(m, t, here)
         h = LANGEVIN * here.sigma**2
-        return torch.where(self.known, m, m - h / here.sigma * noise + math.sqrt(2 * h) * z)
+        drift = self.blend(m, t, here, 0, -h / here.sigma)
+        return torch.where(self.known, m, m + drift + math.sqrt(2 * h) * z)
 
 
 def _noised(x: Tensor, marks: list[Marks], normal: Callable[..., Tensor]) -> list[Tensor]:

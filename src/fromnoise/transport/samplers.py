@@ -31,6 +31,7 @@ from fromnoise.transport.solvers import (
     DormandPrince,
     Method,
     Walk,
+    advance,
 )
 
 
@@ -54,21 +55,21 @@ class Marks(NamedTuple):
         """
         return cls(*_marks(path, t))
 
-    def guesses(self, x: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return the data D and the noise ε that a velocity at x_t tells of.
+    def blend(self, x: Tensor, velocity: Tensor, data: float, noise: float) -> Tensor:
+        r"""Return data · D + noise · ε, of the guesses that a velocity at x_t tells of.
 
-        u = α' D + σ' ε and x = α D + σ ε, solved with numbers, in two operations each.
+        u = α' D + σ' ε and x = α D + σ ε, solved with numbers, so that it takes two operations.
 
         Example:
             >>> from fromnoise.transport.paths import LINEAR
-            >>> data, noise = Marks.at(LINEAR, 0.5).guesses(torch.ones(1), torch.tensor([2.0]))
-            >>> data.item(), noise.item()
+            >>> here, x, velocity = Marks.at(LINEAR, 0.5), torch.ones(1), torch.tensor([2.0])
+            >>> here.blend(x, velocity, 1, 0).item(), here.blend(x, velocity, 0, 1).item()
             (2.0, 0.0)
         """
         turn = self.d_alpha * self.sigma - self.d_sigma * self.alpha
-        data = torch.add(x * (-self.d_sigma / turn), velocity, alpha=self.sigma / turn)
-        noise = torch.add(x * (self.d_alpha / turn), velocity, alpha=-self.alpha / turn)
-        return data, noise
+        of_x = (self.d_alpha * noise - self.d_sigma * data) / turn
+        of_velocity = (self.sigma * data - self.alpha * noise) / turn
+        return torch.add(of_x * x, velocity, alpha=of_velocity)
 
 
 @lru_cache(maxsize=10_000)  # every block of rows visits the same times
@@ -101,10 +102,10 @@ class DDIM:
     def step(self, walk: Walk, x: Tensor, t: float, s: float) -> Tensor:
         r"""Return α_s D + √(σ_s² − c²) ε + c z."""
         here, there = Marks.at(walk.path, t), Marks.at(walk.path, s)
-        data, noise = here.guesses(x, walk.slope(x, t))
         c = self.eta * there.sigma * math.sqrt(1 - (there.ratio / here.ratio) ** 2)
-        mean = torch.add(there.alpha * data, noise, alpha=math.sqrt(there.sigma**2 - c**2))
-        return mean + c * walk.draw(x) if c else mean
+        kept = math.sqrt(there.sigma**2 - c**2)
+        mean = here.blend(x, walk.slope(x, t), there.alpha, kept)
+        return mean.add_(walk.draw(x), alpha=c) if c else mean
 
     def evaluations(self, steps: int) -> int:
         r"""Return one evaluation a step."""
@@ -129,9 +130,9 @@ class Ancestral:
     def step(self, walk: Walk, x: Tensor, t: float, s: float) -> Tensor:
         r"""Return the posterior mean of x_s and noise of the variance that was chosen."""
         here, there = Marks.at(walk.path, t), Marks.at(walk.path, s)
-        data, noise = here.guesses(x, walk.slope(x, t))
         shrink = (there.ratio / here.ratio) ** 2
-        mean = torch.add(there.alpha * data, noise, alpha=there.sigma * math.sqrt(shrink))
+        kept = there.sigma * math.sqrt(shrink)
+        mean = here.blend(x, walk.slope(x, t), there.alpha, kept)
         if not there.sigma:
             return mean
         small = there.sigma**2 * (1 - shrink)
@@ -166,35 +167,38 @@ class DPMSolver:
     def step(self, walk: Walk, x: Tensor, t: float, s: float) -> Tensor:
         r"""Return σ_s/σ_t x + α_s (φ_1 D + φ_2 D' + φ_3 D'')."""
         here, there = Marks.at(walk.path, t), Marks.at(walk.path, s)
-        data, _ = here.guesses(x, walk.slope(x, t))
+        data = here.blend(x, walk.slope(x, t), 1, 0)
         past = walk.remember(_minus_log(here.ratio), data, self.order)
         if not there.ratio:
             return there.alpha * data
-        h = _minus_log(there.ratio) - past[0][0]
-        return there.sigma / here.sigma * x + there.alpha * _weighted_data(past, h)
+        nodes, h = [when for when, _ in past], _minus_log(there.ratio) - past[0][0]
+        weights = _exponential_weights(nodes, h)
+        return advance(there.sigma / here.sigma * x, [d for _, d in past], weights, there.alpha)
 
     def evaluations(self, steps: int) -> int:
         r"""Return one evaluation a step."""
         return steps
 
 
-def _weighted_data(past: list[tuple[float, Tensor]], h: float) -> Tensor:
-    r"""Return ∫_0^h e^(τ − h) D(τ) dτ for D through the past, by divided differences in τ/h."""
-    (now, d_0), rest = past[0], past[1:]
+def _exponential_weights(nodes: list[float], h: float) -> tuple[float, ...]:
+    r"""Return w with Σ w_i D_i = ∫_0^h e^(τ − h) D(τ) dτ for D through (node_i, D_i).
+
+    Newton's divided differences in τ/h, newest node first; order 2 takes half of the slope.
+    """
     first = -math.expm1(-h)  # ∫_0^h e^(τ − h) dτ
-    if not rest:
-        return first * d_0
-    r_0 = (now - rest[0][0]) / h
-    slope_0 = (d_0 - rest[0][1]) / r_0
-    if len(rest) == 1:
-        return first * d_0 + 0.5 * first * slope_0
-    r_1 = (rest[0][0] - rest[1][0]) / h
-    slope_1 = (rest[0][1] - rest[1][1]) / r_1
-    bend = (slope_0 - slope_1) / (r_0 + r_1)
-    share = 0.0 if math.isinf(r_1) else r_0 / (r_0 + r_1)
-    slope = slope_0 + share * (slope_0 - slope_1)
+    if len(nodes) == 1:
+        return (first,)
+    r_0 = (nodes[0] - nodes[1]) / h
+    if len(nodes) == 2:
+        slope = 0.5 * first / r_0
+        return first + slope, -slope
+    r_1 = (nodes[1] - nodes[2]) / h
     second = 1 - first / h  # ∫ τ/h e^(τ − h) dτ, and so on for (τ/h)²
-    return first * d_0 + second * slope + (1 - 2 * second / h) * bend
+    bend = (1 - 2 * second / h) / (r_0 + r_1)
+    share = 0.0 if math.isinf(r_1) else r_0 / (r_0 + r_1)
+    newer = (second * (1 + share) + bend) / r_0  # of (D_0 − D_1)
+    older = (second * share + bend) / r_1  # of (D_2 − D_1)
+    return first + newer, -newer - older, older
 
 
 def _minus_log(ratio: float) -> float:
@@ -226,11 +230,11 @@ class EDM:
             here = Marks.at(walk.path, t)
         h = there.ratio - ratio
         x = flat * here.alpha
-        _, first = here.guesses(x, walk.slope(x, t))
+        first = here.blend(x, walk.slope(x, t), 0, 1)
         ahead = there.alpha * (flat + h * first)
         if not there.ratio:
             return ahead
-        _, second = there.guesses(ahead, walk.slope(ahead, s))
+        second = there.blend(ahead, walk.slope(ahead, s), 0, 1)
         return there.alpha * (flat + h / 2 * (first + second))
 
     def evaluations(self, steps: int) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "Method",
     "Tableau",
     "Walk",
+    "advance",
     "integrate",
 ]
 
@@ -107,8 +108,8 @@ class Tableau:
         r"""Return x + h Σ b_i k_i."""
         slopes: list[Tensor] = []
         for row, c in zip(self.a, self.c, strict=True):
-            slopes.append(walk.slope(_advance(x, slopes, row, s - t), t + c * (s - t)))
-        return _advance(x, slopes, self.b, s - t)
+            slopes.append(walk.slope(advance(x, slopes, row, s - t), t + c * (s - t)))
+        return advance(x, slopes, self.b, s - t)
 
     def evaluations(self, steps: int) -> int:
         r"""Return one evaluation a slope."""
@@ -152,7 +153,7 @@ class AdamsBashforth:
         r"""Return x + h Σ w_i v_i over the last slopes."""
         past = walk.remember(t, walk.slope(x, t), self.order)
         weights = _adams_weights(tuple((when - t) / (s - t) for when, _ in past))
-        return _advance(x, [slope for _, slope in past], weights, s - t)
+        return advance(x, [slope for _, slope in past], weights, s - t)
 
     def evaluations(self, steps: int) -> int:
         r"""Return one evaluation a step."""
@@ -300,7 +301,13 @@ def integrate(
     return x
 
 
-def _advance(x: Tensor, slopes: list[Tensor], weights: tuple[float, ...], h: float) -> Tensor:
+def advance(x: Tensor, slopes: list[Tensor], weights: tuple[float, ...], h: float) -> Tensor:
+    r"""Return x + h Σ w_i v_i.
+
+    Example:
+        >>> advance(torch.ones(1), [torch.ones(1), torch.ones(1)], (0.5, 0.25), 2.0)
+        tensor([2.5000])
+    """
     for slope, weight in zip(slopes, weights, strict=True):
         if weight:
             x = x.add(slope, alpha=h * weight)
