@@ -1,4 +1,4 @@
-r"""How much memory there is, asked before much of it is wanted.
+r"""How much memory there is, asked before much of it is wanted; and pages that may go again.
 
 Linux grants memory it does not have and kills the process that then uses it, so waiting for a
 ``MemoryError`` does not do. What counts is what the kernel calls available, the rest of the limit
@@ -6,10 +6,14 @@ of each control group (a container's), and the process's own limits. Where none 
 read, as on other systems, nothing is refused here.
 """
 
-__all__ = ["available", "refuse_too_large"]
+__all__ = ["available", "let_go", "refuse_too_large"]
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 _MEMINFO, _STATUS, _GROUP = "/proc/meminfo", "/proc/self/status", "/proc/self/cgroup"
 _GROUPS = Path("/sys/fs/cgroup")
@@ -49,6 +53,26 @@ def available() -> int | None:
     """
     limits = [*_of_machine(), *_of_groups(), *_of_process()]
     return max(0, min(limits)) if limits else None
+
+
+def let_go(rows: Any) -> None:
+    r"""Give back the memory of a mapped file's pages, which are read again when next wanted.
+
+    The kernel would take them back under pressure, but until then they count as this process's.
+    Maps that may be written to are left alone, and so is whatever is no map of a file.
+
+    Args:
+        rows: An array, or a part of one.
+
+    Example:
+        >>> let_go(np.zeros(3))
+    """
+    while isinstance(rows, np.ndarray):
+        if isinstance(rows, np.memmap) and rows.mode != "r":
+            return
+        rows = rows.base
+    if isinstance(rows, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        rows.madvise(mmap.MADV_DONTNEED)
 
 
 def _of_machine() -> Iterator[int]:

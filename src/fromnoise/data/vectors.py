@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fromnoise.data.arrays import EXACT, LARGEST, check_array_like, put, restore, spreads, to_dtype
+from fromnoise.data.memory import let_go
 from fromnoise.data.transforms import Encoded, FlatEncoding, Missing, Partial, full_mask
 from fromnoise.errors import DataError
 
@@ -226,6 +227,7 @@ def _blocks(X: Array, rows: Array | None = None) -> Iterator[Array]:
     for start in range(0, len(X) if rows is None else len(rows), step):
         part = slice(start, start + step)
         yield X[part] if rows is None else X[rows[part]]
+        let_go(X)
 
 
 def _check_numbers(X: Array, *, missing_ok: bool) -> Array:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fromnoise.data import Encoded, Encoding
+from fromnoise.data.memory import let_go
 from fromnoise.errors import DataError
 from fromnoise.training import numpy_rng
 
@@ -110,6 +111,7 @@ class Reader:
                 values = self._standardised(x, buffer[: len(x)])
                 _refuse_changed(values, start)
                 yield values, np.empty((len(x), 0), np.int64)
+            let_go(x)
 
     def _encoded(self, x: Any, number: int) -> Encoded:
         encoded = self.encoding.encode(x)
