@@ -9,7 +9,7 @@ import pytest
 
 from contract_cases import CASES
 from fromnoise import families
-from fromnoise.base import field
+from fromnoise.base import field, neural
 
 SOME = ("vectors-numbers", "table-classes", "images-colour")
 
@@ -31,6 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def coarse_odes(monkeypatch: pytest.MonkeyPatch) -> None:
-    r"""Solve ODEs of codes and scores in fewer steps; how exact they are is tested elsewhere."""
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    r"""Codes and scores by fewer steps, checks of a fit by fewer rows.
+
+    How exact they are is tested elsewhere.
+    """
     monkeypatch.setattr(field, "EXACT_STEPS", 12)
+    monkeypatch.setattr(neural, "_CHECK_DRAWS", 64)
