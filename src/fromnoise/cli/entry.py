@@ -10,6 +10,7 @@ from types import FrameType
 from cyclopts import App, CycloptsError
 
 import fromnoise
+from fromnoise.cli.calls import EXACT, said_of
 from fromnoise.cli.comparing import compare
 from fromnoise.cli.describing import info
 from fromnoise.cli.evaluating import evaluate
@@ -26,6 +27,7 @@ app = App(
     version=fromnoise.__version__,
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
+    default_parameter=EXACT,
 )
 for command in (compare, encode, evaluate, fit, impute, info, reconstruct, sample, score):
     app.command(command)
@@ -50,7 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # here a full disk or a closed pipe can still be told
         return result if isinstance(result, int) else OK
-    except (CycloptsError, UsageError) as error:
+    except CycloptsError as error:
+        say(said_of(error))
+        return USAGE
+    except UsageError as error:
         say(str(error))
         return USAGE
     except BrokenPipeError:

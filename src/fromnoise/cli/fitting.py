@@ -11,6 +11,7 @@ from typing import Any, Literal
 from cyclopts import App
 
 import fromnoise
+from fromnoise.cli.calls import EXACT
 from fromnoise.cli.describing import facts_of
 from fromnoise.cli.exits import DIVERGED, OK, UsageError, check_one_of
 from fromnoise.cli.flags import flags_of
@@ -89,6 +90,7 @@ def family_app(name: str) -> App:
         help_format="plaintext",
         version_flags=(),
         suppress_keyboard_interrupt=False,
+        default_parameter=EXACT,
     )
     command.default(run)
     return command
