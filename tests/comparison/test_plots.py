@@ -173,10 +173,23 @@ def test_all_kinds_of_columns_can_be_drawn(column):
     assert texts[-1] == "name" and texts[-2].startswith("missing") == column.isna().any()
 
 
-def test_dates_are_written_as_days():
-    frame = pd.DataFrame({"when": pd.date_range("2001-01-01", "2009-01-01", 50)})
-    days = [word for word in words(marginals(frame, frame)) if word != "when"]
-    assert days and all(2000 <= pd.Timestamp(day).year <= 2010 for day in days)
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("2001-01-01", "2009-01-01", ["2000", "2010"]),
+        ("2019-11-20", "2020-09-10", ["2020-01", "2020-07"]),
+        ("2020-03-02", "2020-03-06", ["2020-03-03", "2020-03-05"]),
+        ("2020-01-01 00:00", "2020-01-01 18:00", ["01-01 00:00", "01-01 12:00"]),
+        ("2020-01-01 00:00:00", "2020-01-01 00:00:20", ["00:00:00", "00:00:10", "00:00:20"]),
+        ("0005-05-05", "9999-01-01", ["2000", "6000"]),
+        ("2020-05-05", "2020-05-05", ["2000", "2020", "2040"]),
+    ],
+)
+def test_dates_have_two_or_three_ticks_no_finer_than_they_need(first, last, expected):
+    ends = np.array([first, last], "M8[ms]").astype(np.int64)
+    when = np.linspace(*ends, 50).round().astype("M8[ms]")
+    frame = pd.DataFrame({"when": when})
+    assert words(marginals(frame, frame)) == [*expected, "when"]
 
 
 def test_wide_tables_say_what_is_left_out():
@@ -206,6 +219,24 @@ def test_a_wide_loss_is_seen_on_a_logarithmic_axis():
     wide = words(loss_curve([{"seconds": i, "loss": 10.0**-i} for i in range(5)]))
     assert {"0.001", "0.1", "1", "seconds"} <= set(wide)
     assert not any("$" in word for word in wide)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.20001, 3.20004], ["3.20001", "3.20002", "3.20003", "3.20004"]),
+        ([0.0, 3e-6], ["0", "1e−6", "2e−6", "3e−6"]),
+        ([-0.5, 1.0], ["−0.5", "0", "0.5", "1"]),
+        ([1.0, 1.0], ["0.96", "0.99", "1.02", "1.05"]),
+        ([0.0, 3e12], ["0", "1e12", "2e12", "3e12"]),
+    ],
+)
+def test_every_tick_is_a_number_by_itself(values, expected):
+    history = [{"step": i * 1_000_000, "loss": value} for i, value in enumerate(values)]
+    texts = words(loss_curve(history))
+    start = texts.index("step") + 1
+    assert texts[start:] == expected
+    assert max(map(int, texts[: start - 1])) in (900_000, 1_000_000)
 
 
 def test_the_legend_of_losses_stands_above_the_curves():

@@ -10,6 +10,7 @@ they are drawn. Far values, constants, gaps and missing records must all leave a
 __all__ = ["loss_curve", "marginals", "pair_plot"]
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -20,7 +21,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    Formatter,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 from fromnoise.comparison.pictures import FAINT, MODEL, REAL, SECOND, Picture, svg
 from fromnoise.comparison.wording import cut
@@ -30,6 +37,15 @@ History = list[dict[str, Any]]
 WIDTH = 4.0
 POINTS = 1500
 COLUMNS, VECTOR_COLUMNS, CATEGORIES = 8, 4, 4
+_DAYS, _MS = (-719_162, 2_932_896), 86_400_000  # years 1 to 9999, in days since 1970; a day
+# Steps between dates, the widest first.
+_STEPS = [
+    *(("Y", step) for step in (2000, 1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)),
+    *(("M", step) for step in (6, 3, 1)),
+    *(("D", step) for step in (14, 7, 2, 1)),
+    *(("h", step) for step in (12, 6, 2, 1)),
+    *((unit, step) for unit in "ms" for step in (30, 10, 5, 2, 1)),
+]
 
 
 def pair_plot(real: Array, fake: Array | None, names: Sequence[str]) -> Picture:
@@ -165,6 +181,8 @@ def _scatter(
         axes.set_aspect("equal" if equal else "auto")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(_Numbers())
+        axes.yaxis.set_major_formatter(_Numbers())
 
     return paint
 
@@ -212,8 +230,7 @@ def _marginal(axes: Axes, real: pd.Series, fake: pd.Series, name: str) -> None:
     else:
         _bars(axes, real, fake)
     if dates:
-        axes.xaxis.set_major_locator(MaxNLocator(2))
-        axes.xaxis.set_major_formatter(FuncFormatter(_day))
+        axes.set_xticks(*_date_ticks(*axes.get_xlim()))
     missing = [column.isna().mean() for column in (real, fake)]
     axes.set_title(name, pad=12 if any(missing) else 3)
     if any(missing):
@@ -221,14 +238,53 @@ def _marginal(axes: Axes, real: pd.Series, fake: pd.Series, name: str) -> None:
         axes.text(0, 1.03, text, transform=axes.transAxes, size=6.5)
 
 
-def _day(seconds: float, _: int | None) -> str:
-    return str(pd.Timestamp(seconds, unit="s").date())
+def _date_ticks(low: float, high: float) -> tuple[Array, list[str]]:
+    r"""Return two or three dates between two days since 1970, and how they are written.
+
+    Example:
+        >>> _date_ticks(0.5, 400.0)[1], _date_ticks(0.1, 0.9)[1]
+        (['1970-07', '1971-01'], ['01-01 06:00', '01-01 12:00', '01-01 18:00'])
+    """
+    low, high = np.clip([low, high], *_DAYS)
+    ends = (np.array([low, high]) * _MS).round().astype("M8[ms]")
+    for unit, step in _STEPS:
+        since = 1970 * (unit == "Y")
+        first, last = ends.astype(f"M8[{unit}]").astype(np.int64) + since
+        dates = (np.arange(first - first % step, last + 1, step) - since).astype(f"M8[{unit}]")
+        days = dates.astype("M8[ms]").astype(np.int64) / _MS
+        inside = np.flatnonzero((days >= low) & (days <= high))
+        if len(inside) > 1:
+            kept = inside[:: math.ceil(len(inside) / 3)]
+            start = {"h": 5, "m": 5, "s": 11}.get(unit, 0)  # the rest goes without saying
+            texts = dates[kept].astype("M8[m]" if unit == "h" else dates.dtype).astype(str)
+            return days[kept], [text[start:].replace("T", " ") for text in texts]
+    return np.empty(0), []
+
+
+class _Numbers(Formatter):
+    r"""Numbers in full, each by itself, with the digits that tell them apart."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return self.format_ticks([x])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        ticks = np.asarray(values, float)
+        top, steps = np.abs(ticks).max(initial=0.0), np.abs(np.diff(ticks))
+        step = steps[steps > 0].min(initial=top) or 1.0
+        digits = 1 - math.floor(math.log10(step))  # a step may be 2.5 of its power of ten
+        if top == 0 or 1e-4 <= top < 1e10:
+            texts = [np.format_float_positional(round(x, digits) + 0.0, trim="-") for x in ticks]
+        else:
+            digits += math.floor(math.log10(top))
+            texts = [f"{x:.{digits}e}" if x else "0" for x in ticks]
+            texts = [re.sub(r"\.?0*e\+?(-?)0*", r"e\1", text) for text in texts]
+        return [text.replace("-", "−") for text in texts]
 
 
 def _as_floats(column: pd.Series, dates: bool) -> Array:
     seen = column.dropna()
     if dates:
-        seen = (seen.dt.tz_localize(None) - pd.Timestamp(0)).dt.total_seconds()
+        seen = seen.dt.tz_localize(None).to_numpy("M8[ms]").astype(np.int64) / _MS
     values = np.array(seen, float)
     return np.asarray(values[np.isfinite(values)])
 
@@ -244,6 +300,7 @@ def _histogram(axes: Axes, real: Array, fake: Array) -> None:
     axes.set(yticks=[], ylim=(0, None))
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_formatter(_Numbers())
 
 
 def _bars(axes: Axes, real: pd.Series, fake: pd.Series) -> None:
@@ -291,7 +348,9 @@ def _losses(figure: Figure, lines: dict[str, Array], axis: str) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(_Numbers())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=axis != "seconds"))
+    axes.xaxis.set_major_formatter(_Numbers())
     axes.set_xlabel(axis)
     axes.grid(axis="y", lw=0.5)
     if len(lines) > 1:  # above the curves, not over them
