@@ -541,9 +541,18 @@ def test_ctrl_c_within_a_mixture_saves_the_iteration(tmp_path, monkeypatch, whol
 # --- kills ------------------------------------------------------------------------------------
 
 
-def test_a_kill_at_any_moment_costs_no_bit():
+@pytest.mark.parametrize(
+    "families",
+    [
+        ["flow"],
+        pytest.param(["gmm", "diffusion", "gan", "vae", "latent-flow"], marks=pytest.mark.slow),
+    ],
+    ids=["flow", "others"],
+)
+def test_a_kill_at_any_moment_costs_no_bit(families):
     script = ROOT / "benchmarks" / "kill_resume.py"
-    command = [sys.executable, str(script), "--kills", "3", "--steps", "150"]
+    command = [sys.executable, str(script), "--kills", "3", "--steps", "80"]
+    command += ["--families", *families]
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
-    assert "3 of 3" in process.stdout
+    assert process.stdout.count("| 3 of 3 |") == len(families)
