@@ -86,7 +86,7 @@ def fit(
         Clock(budget, budget.steps(len(rows), min(settings.batch_size, len(rows)))),
         settings,
         prepare=noisy,
-        validate=validate or (lambda: float(next(countdown))),  # the last average is the best
+        validate=validate or (lambda _: float(next(countdown))),  # the last average is the best
         observe=observe,
         callbacks=callbacks,
     )
@@ -501,7 +501,7 @@ def test_a_budget_in_seconds_is_never_overrun_by_more_than_a_step(check):
         time.sleep(0.01)
         return regression(net)(batch, y, progress, generator)
 
-    def validate():
+    def validate(_):
         time.sleep(check)
         return 1.0
 
@@ -527,7 +527,7 @@ def test_a_budget_in_seconds_leaves_time_for_the_last_check(monkeypatch, check):
         progress.append(share)
         return regression(net)(batch, y, share, generator)
 
-    def validate():
+    def validate(_):
         now[0] += check
         return -now[0]
 
@@ -549,7 +549,7 @@ def test_time_before_training_counts():
         clock,
         Settings(batch_size=8, learning_rate=1e-2),
         prepare=noisy,
-        validate=lambda: 0.0,
+        validate=lambda _: 0.0,
     )
     assert outcome.n_steps == 1 and outcome.seconds > 10
 
@@ -561,7 +561,7 @@ def test_validation_judges_averages_and_chooses_the_best():
     net, seen, values = new_net(), [], iter([5.0, 3.0, 1.0, 2.0, math.nan, *[4.0] * 100])
     live = []
 
-    def validate():
+    def validate(_):
         seen.append(weights(net))
         return next(values)
 
@@ -579,7 +579,7 @@ def test_validation_judges_averages_and_chooses_the_best():
 
 def test_validation_does_not_disturb_training():
     net, other = new_net(), new_net()
-    fit(net, validate=lambda: 0.0, budget="100 steps")
+    fit(net, validate=lambda _: 0.0, budget="100 steps")
     fit(other, budget="100 steps")
     assert torch.equal(weights(net), weights(other))
 
@@ -588,7 +588,7 @@ def test_validation_does_not_disturb_training():
 def test_the_last_average_is_judged_whatever_the_number_of_steps(steps):
     net, judged = new_net(), []
 
-    def validate():
+    def validate(_):
         judged.append(weights(net))
         return -float(len(judged))
 
@@ -732,7 +732,7 @@ def test_a_slow_validation_is_not_done_twice_for_the_same_weights(monkeypatch):
         now[0] += 1.0
         return regression(net)(batch, y, progress, generator)
 
-    def validate():
+    def validate(_):
         now[0] += 5.0
         return 1.0
 

@@ -6,7 +6,7 @@ batches in model space, what the engine needs, and networks evaluated in padded 
 fixed size, so that the result of a row does not depend on the rows beside it.
 """
 
-__all__ = ["NeuralModel", "TrainingRows"]
+__all__ = ["NeuralModel", "TrainingRows", "finite_weights"]
 
 import copy
 import math
@@ -129,6 +129,9 @@ class NeuralModel(GenerativeModel):
             generator = torch_rng(settings.seed, _CHECK, k, device=settings.device)
             total += objectives[0].loss(moved, y, 1.0, generator).item()
         return total / batches
+
+    def checked(self, progress: float) -> None:
+        r"""Look at the averaged weights, which the networks hold at every check of the fit."""
 
     def remember(self) -> Tree:
         r"""Return what the family adapts while it trains, beside its networks, as a tree."""
@@ -259,7 +262,7 @@ class NeuralModel(GenerativeModel):
                 clock,
                 settings,
                 prepare=self.prepare,
-                validate=lambda: self._validated(objectives, check, settings),
+                validate=lambda progress: self._validated(objectives, check, settings, progress),
                 observe=self.observe,
                 callbacks=[*self.callbacks, *([bar] if bar else [])],
                 memory=self,
@@ -279,9 +282,14 @@ class NeuralModel(GenerativeModel):
         return Budget(defaults.auto_steps(self.networks_, n, min(size, n)), "steps")
 
     def _validated(
-        self, objectives: list[Objective], rows: "TrainingRows", settings: Settings
+        self,
+        objectives: list[Objective],
+        rows: "TrainingRows",
+        settings: Settings,
+        progress: float,
     ) -> float:
         self.networks_.eval()
+        self.checked(progress)
         value = self.validate(objectives, rows, settings)
         self.networks_.train()
         return value
@@ -365,10 +373,7 @@ class NeuralModel(GenerativeModel):
 
     def _restore(self, state: Tree) -> None:
         self.network_size_ = state["network_size"]
-        weights = {k: torch.from_numpy(np.array(v)) for k, v in state["networks"].items()}
-        for name, value in weights.items():
-            if not bool(torch.isfinite(value).all()):
-                raise ArtifactError(f"The weights {shown(name)} hold NaN or infinity.")
+        weights = finite_weights(state["networks"])
         # On no device: what a manifest asks for is compared with the file before it is allocated.
         own = not isinstance(self.network, str)
         with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
@@ -378,6 +383,20 @@ class NeuralModel(GenerativeModel):
         self.n_parameters_ = sum(p.numel() for p in networks.parameters())
         self.history_ = state["history"]
         self.n_steps_, self.fit_seconds_ = state["n_steps"], state["fit_seconds"]
+
+
+def finite_weights(arrays: Tree) -> dict[str, Tensor]:
+    r"""Return the weights of a saved model, once none of them is NaN or infinite.
+
+    Example:
+        >>> finite_weights({"bias": np.ones(2)})
+        {'bias': tensor([1., 1.], dtype=torch.float64)}
+    """
+    weights = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+    for name, value in weights.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ArtifactError(f"The weights {shown(name)} hold NaN or infinity.")
+    return weights
 
 
 def _check_device(device: Any) -> None:

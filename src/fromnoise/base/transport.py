@@ -20,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from fromnoise.base.arguments import is_number, is_whole
+from fromnoise.base.earlier import EarlierNetwork
 from fromnoise.base.field import FieldModel, precise
 from fromnoise.base.generative import BLOCK
 from fromnoise.base.imputing import RowNoise, packed_known, unpacked
-from fromnoise.data import Encoded
+from fromnoise.data import Condition, Encoded
 from fromnoise.data.transforms import Partial
 from fromnoise.networks import Moments, default_network, null_condition
 from fromnoise.persistence import Tree
@@ -42,7 +43,7 @@ _FRESH = 30  # stream of the noise that stochastic solvers add
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TransportModel(FieldModel):
+class TransportModel(EarlierNetwork, FieldModel):
     r"""Base of the families that move noise to data along a path.
 
     Args:
@@ -51,7 +52,8 @@ class TransportModel(FieldModel):
         grid: Where the steps are: ``"uniform"`` in the path's time; ``"rho"`` and
             ``"log-snr"`` take shorter ones near the data.
         guidance: Strength g of classifier-free guidance when sampling; 1 is p(x | y) as learnt.
-        guidance_interval: First and last time at which to guide, from 0 (noise) to 1 (data).
+        guidance_interval: First and last time at which to guide, from 0 (noise) to 1 (data), by
+            y or by the earlier network.
         guidance_rescale: From 0 (off) to 1: how far the size of the guided guess of the data is
             brought back to that of the unguided one.
         temperature: Scale of the noise in sampling; 1 is the model as learnt.
@@ -64,6 +66,7 @@ class TransportModel(FieldModel):
         "steps",
         "grid",
         "guidance",
+        "autoguidance",
         "guidance_interval",
         "guidance_rescale",
         "temperature",
@@ -150,18 +153,20 @@ class TransportModel(FieldModel):
 
         Counted by drawing one where it depends on the field or on the times.
         """
-        guides = self.guidance != 1 and self.condition_ is not None
+        guides = (self.guidance != 1 and self.condition_ is not None) + (self.autoguidance != 1)
         if self.solver == "dopri5" or (guides and self.guidance_interval != (0.0, 1.0)):
             return self._counted()
-        return self._method().evaluations(self.steps) * (2 if guides else 1)
+        return self._method().evaluations(self.steps) * (1 + guides)
 
     def _counted(self) -> int:
         calls: list[None] = []
-        hook = self.networks_["network"].register_forward_hook(lambda *_: calls.append(None))
+        networks = [n for n in (self.networks_["network"], self.earlier_) if n is not None]
+        hooks = [n.register_forward_hook(lambda *_: calls.append(None)) for n in networks]
         try:
             self._draw(0, 0, 1, self._draw_labels(0, 0, 1))
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
         return len(calls)
 
     def _method(self) -> Method:
@@ -216,22 +221,26 @@ class TransportModel(FieldModel):
         return self.encoding_.unpack(self._in_blocks(function, starts.numpy(), y, np.arange(n)))
 
     def _guided(self, y: Tensor | None) -> Field:
-        if y is None or self.condition_ is None:
-            return self._field(None)
-        if self.guidance != 1 and self.condition_dropout_ == 0:
-            raise ValueError(
-                "guidance needs a model that was fitted with condition_dropout above 0; this one"
-                " never learnt what p(x) without y is."
-            )
-        null = null_condition(y, self.condition_.n_classes)
+        others = []
+        if y is not None and self.condition_ is not None and self.guidance != 1:
+            others.append((self._field(self._unlabelled(y, self.condition_)), self.guidance))
+        if self.autoguidance != 1:
+            others.append((self._earlier()._field(y), self.autoguidance))
         return guided(
             self._field(y),
-            self._field(null),
-            self.guidance,
+            others,
             interval=self.guidance_interval,
             rescale=self.guidance_rescale,
             path=self.route,
         )
+
+    def _unlabelled(self, y: Tensor, condition: Condition) -> Tensor:
+        if self.condition_dropout_ == 0:
+            raise ValueError(
+                "guidance needs a model that was fitted with condition_dropout above 0; this one"
+                " never learnt what p(x) without y is."
+            )
+        return null_condition(y, condition.n_classes)
 
     # --- imputing -----------------------------------------------------------------------------
 
@@ -272,6 +281,7 @@ class TransportModel(FieldModel):
         _check_number("condition_dropout", self.condition_dropout, 0.0, float(np.nextafter(1, 0)))
         _check_number("temperature", self.temperature, 0.0, math.inf)
         _check_number("guidance", self.guidance, -math.inf, math.inf)
+        _check_number("autoguidance", self.autoguidance, -math.inf, math.inf)
         _check_number("guidance_rescale", self.guidance_rescale, 0.0, 1.0)
         interval = self.guidance_interval
         if not (isinstance(interval, tuple | list) and len(interval) == 2):

@@ -205,7 +205,7 @@ class FlowMatching(TransportModel):
             return
         if self.objective != "mean-flow":
             raise ValueError('solver="mean" needs a model fitted with objective="mean-flow".')
-        if self.guidance != 1:
+        if self.guidance != 1 or self.autoguidance != 1:
             raise ValueError('guidance adds velocities at one time: solver="mean" has none.')
 
     def _coupled(self) -> bool:

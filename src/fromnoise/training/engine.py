@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -72,7 +73,7 @@ def train(
     settings: Settings,
     *,
     prepare: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
-    validate: Callable[[], float],
+    validate: Callable[[float], float],
     observe: Callable[[], dict[str, float]] = dict,
     callbacks: Sequence[Callback] = (),
     memory: Memory | None = None,
@@ -88,7 +89,8 @@ def train(
         settings: How to train.
         prepare: Turns rows into what the losses want (say, pairs of noise and data). It runs
             one batch ahead, in a thread.
-        validate: Loss on held-out rows with the weights that the networks hold now.
+        validate: Loss on held-out rows with the averaged weights, which the networks hold while
+            it is called; it is told the progress.
         observe: Returns columns of its own for each record.
         callbacks: Called with every record.
         memory: What the family adapts while it trains, beside the networks.
@@ -125,7 +127,7 @@ class _Loop:
         state: State,
         settings: Settings,
         journal: Journal,
-        validate: Callable[[], float],
+        validate: Callable[[float], float],
         observe: Callable[[], dict[str, float]],
         callbacks: Sequence[Callback],
     ) -> None:
@@ -172,7 +174,8 @@ class _Loop:
     def check(self, progress: float) -> float:
         clock, count = self.state.clock, self.state.count
         begun, count.checked = clock.elapsed(), progress
-        value, count.judged = self.state.average.judge(self.validate), count.done
+        value = self.state.average.judge(partial(self.validate, progress))
+        count.judged = count.done
         count.check_seconds = clock.elapsed() - begun
         return value
 
