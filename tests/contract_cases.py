@@ -13,14 +13,14 @@ from fromnoise import families
 TINY = {
     "gmm": {"n_components": 2, "max_iter": 5, "tol": 1.0},
     "autoencoder": {
-        "budget": "20 steps",
+        "budget": "8 steps",
         "network": "small",
         "latent_dim": 2,
         "prior": families.GaussianMixture(n_components=2, max_iter=5, tol=1.0),
     },
-    "diffusion": {"budget": "20 steps", "network": "small", "steps": 3},
+    "diffusion": {"budget": "8 steps", "network": "small", "steps": 3},
     "vae": {
-        "budget": "20 steps",
+        "budget": "8 steps",
         "network": "small",
         "latent_dim": 2,
         "n_importance_train": 1,
@@ -28,8 +28,8 @@ TINY = {
     },
     "iwae": {"n_importance_train": 3},
     "ddpm": {"steps": 3},
-    "gan": {"budget": "20 steps", "network": "small"},
-    "flow": {"budget": "20 steps", "network": "small", "steps": 3},
+    "gan": {"budget": "8 steps", "network": "small"},
+    "flow": {"budget": "8 steps", "network": "small", "steps": 3},
 }
 N = 80
 

@@ -724,6 +724,16 @@ def test_training_in_a_thread_installs_no_handler(interruptible):
     assert seen == [signal.default_int_handler] * 3
 
 
+def test_a_fit_is_checked_at_twentieths_of_the_budget_and_ten_steps_apart():
+    def checks(steps):
+        history = fit(new_net(), budget=f"{steps} steps", validate=lambda _: 1.0).history
+        return [line["step"] for line in history if line["validation"] is not None]
+
+    assert checks(31) == [2, 12, 22, 31]
+    many = checks(400)
+    assert 15 <= len(many) <= 20 and many[0] == 20 and np.diff(many)[:-1].min() >= 20
+
+
 def test_a_slow_validation_is_not_done_twice_for_the_same_weights(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])

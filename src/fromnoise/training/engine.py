@@ -37,7 +37,7 @@ from fromnoise.training.state import Memory, State, ema_decay
 
 SKIPS = 10
 RECORDS = 100
-CHECKS = 20
+CHECKS, APART = 20, 10  # checks in all, and steps between two at least
 _ORDER, _ROWS, _STEP = 1, 2, 3  # what a random stream is for
 
 
@@ -167,8 +167,9 @@ class _Loop:
         count = self.state.count
         if progress >= 1 or progress - count.recorded < 1 / RECORDS or not self.state.losses:
             return
-        check = progress - count.checked >= 1 / CHECKS
-        validation = self.check(progress) if check else None
+        apart = count.judged < 0 or count.done - count.judged >= APART  # the first tells its time
+        due = apart and progress - count.checked >= 1 / CHECKS
+        validation = self.check(progress) if due else None
         self.record(progress, validation)
 
     def check(self, progress: float) -> float:
