@@ -39,6 +39,10 @@ class EarlierNetwork(NeuralModel):
             no earlier than those the fit ends with, as in a fit too short to be checked.
         autoguidance: Strength w of the guidance away from the earlier network when sampling; 1 is
             off. It takes one more evaluation.
+
+    Attributes:
+        earlier_: The network that was kept, or None.
+        earlier_share_: Share of the budget after which it was.
     """
 
     keep_earlier: float | None = None
