@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -170,6 +171,43 @@ def test_what_is_asked_by_parts_is_what_is_asked_at_once(
     X[290, 1] = np.inf
     with pytest.raises(DataError, match=r"rows from 256 on, as row 0: Column 1 .*row 34"):
         model.impute(X, y)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "images", "table"])
+def test_what_is_decoded_by_parts_is_what_is_decoded_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X: Any = np.random.default_rng(0).normal(5, 3, (300, 4)).astype(np.float32)
+    X = {"torch": torch.from_numpy(X), "images": X.reshape(300, 2, 2),
+         "table": pd.DataFrame(X, columns=list("abcd"))}.get(kind, X)  # fmt: skip
+    gan = fn.GAN(network="small", latent_dim=2, budget="2 steps", random_state=0).fit(X)
+    y = np.random.default_rng(2).integers(0, 2, 300)
+    told = {"budget": "60 steps", "learning_rate": 0.01, "ema": 0.0}  # so that labels tell
+    moving = flow(source=X + 1, **told).fit(X, y) if kind == "torch" else None
+    z = np.random.default_rng(1).normal(size=(300, 2))
+
+    def asked() -> list[Any]:
+        if moving is not None:
+            return [moving.transport(X, y, backwards=way) for way in (False, True)]
+        return [gan.decode(z), *([gan.invert(X, starts=1, steps=1)] if kind == "numpy" else [])]
+
+    monkeypatch.setattr("fromnoise.families.gan._TRIES", 4)
+    at_once = asked()
+    monkeypatch.setattr("fromnoise.base.generative._PART", 600)  # parts of 256 rows
+    for part, whole in zip(asked(), at_once, strict=True):
+        assert type(part) is type(whole) and part.shape == whole.shape
+        assert np.array_equal(np.asarray(part), np.asarray(whole))
+    z[299, 1] = np.nan
+    with pytest.raises(DataError, match="z must be finite"):
+        gan.decode(z)
+
+
+def test_c14_what_is_decoded_is_held_once(mapped: Any) -> None:
+    model = vae().fit(mapped[:5000])
+    z = np.zeros((N // 2, 2))
+    rows: list[np.ndarray] = []
+    peak = peak_of(lambda: rows.append(model.decode(z)))
+    assert rows[0].shape == (N // 2, WIDTH) and peak < 2.5 * rows[0].nbytes
 
 
 def test_c14_what_is_imputed_is_held_once(mapped: Any) -> None:

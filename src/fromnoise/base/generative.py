@@ -392,6 +392,20 @@ class GenerativeModel(BaseEstimator, ABC):
             [function(data.take(X, p), None if codes is None else codes[p]) for p in parts]
         )
 
+    def _decoded_by_parts(self, function: Callable[[slice], Encoded], n: int) -> Any:
+        r"""Return n rows in the container of ``fit``, decoded from ``function`` of each part."""
+        if self.encoding_.kind == "table":  # its columns cannot be joined piece by piece
+            return self.encoding_.decode(function(slice(0, n)))
+        rows: Any = None
+        for part in self._parts(n):
+            X = self.encoding_.decode(function(part))
+            if rows is None:
+                shape = (n, *X.shape[1:])
+                array = isinstance(X, np.ndarray)
+                rows = np.empty(shape, X.dtype) if array else X.new_empty(shape)
+            rows[part] = X
+        return rows
+
     # --- density ------------------------------------------------------------------------------
 
     @property
@@ -494,14 +508,19 @@ class GenerativeModel(BaseEstimator, ABC):
             Rows of the kind that ``fit`` was given.
         """
         check_is_fitted(self)
-        z = np.asarray(z, dtype=np.float32)
+        z = z if isinstance(z, np.ndarray) else np.asarray(z, dtype=np.float32)
         width = self._code_width()
         if z.ndim != 2 or z.shape[1] != width or not len(z):
             raise DataError(f"z must have the shape (n, {width}), n at least 1, got {z.shape}.")
-        if not np.isfinite(z).all():
+        if not all(np.isfinite(np.asarray(z[p], np.float32)).all() for p in self._parts(len(z))):
             raise DataError("z must be finite; it holds NaN or infinity.")
         codes = self._needed(self._given(y, len(z)), len(z))
-        return self.encoding_.decode(self._from_noise(z, codes))
+
+        def drawn(p: slice) -> Encoded:
+            y_p = None if codes is None else codes[p]
+            return self._from_noise(np.asarray(z[p], np.float32), y_p)
+
+        return self._decoded_by_parts(drawn, len(z))
 
     @capability
     def transform(self, X: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor
 from fromnoise import data
 from fromnoise.base.neural import TrainingRows
 from fromnoise.base.transport import TransportModel
-from fromnoise.data import Encoding
+from fromnoise.data import Encoded, Encoding
 from fromnoise.errors import DataError
 
 # What follows from the density of the noise.
@@ -74,14 +74,20 @@ def transported(model: TransportModel, X: Any, y: Any, *, backwards: bool) -> An
     """
     encoding, moments = model.encoding_, model.moments
     X = encoding.check(X)
-    n, encoded = data.n_rows(X), encoding.encode(X)
+    n = data.n_rows(X)
     codes = model._needed(model._given(y, n), n)
-    if backwards:
-        z = torch.from_numpy(model._to_noise(encoded, codes)).reshape(n, *model.noise_shape)
-        back = moments.restore(z.to(moments.mean.device)).cpu().numpy()
-        return encoding.decode(encoding.unpack(back))
-    z = moments.standardise(torch.from_numpy(encoding.pack(encoded)))
-    return encoding.decode(model._from_noise(z.numpy(), codes))
+
+    def moved(part: slice) -> Encoded:
+        encoded = encoding.encode(data.take(X, part))
+        labels = None if codes is None else codes[part]
+        if backwards:
+            z = torch.from_numpy(model._to_noise(encoded, labels))
+            z = z.reshape(len(z), *model.noise_shape)
+            return encoding.unpack(moments.restore(z.to(moments.mean.device)).cpu().numpy())
+        z = moments.standardise(torch.from_numpy(encoding.pack(encoded)))
+        return model._from_noise(z.numpy(), labels)
+
+    return model._decoded_by_parts(moved, n)
 
 
 def why_absent(name: str, has_source: bool) -> str | None:

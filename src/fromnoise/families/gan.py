@@ -510,7 +510,10 @@ class GAN(NeuralModel):
             x = self.moments.standardise(x)
             return nearest_noise(self.draw, x, labels, tries.to(x), starts=starts, steps=steps)
 
-        return self._in_blocks(search, self.encoding_.pack(self.encoding_.encode(X)), codes)
+        def searched(X: Any, codes: np.ndarray | None) -> np.ndarray:
+            return self._in_blocks(search, self.encoding_.pack(self.encoding_.encode(X)), codes)
+
+        return self._by_parts(searched, X, codes)
 
     @torch.no_grad()
     def _from_noise(self, z: np.ndarray, y: np.ndarray | None) -> Encoded:
