@@ -511,6 +511,25 @@ def test_auto_is_a_choice_of_registered_families_for_the_kind_of_data(kind, monk
     assert caplog.messages[0] == expected
 
 
+@pytest.mark.parametrize("label", [None, "target"])
+def test_a_data_set_of_pytorch_is_compared_on_its_rows(monkeypatch, label):
+    def taken(self, split, began, path, keep):
+        splits.append(split)
+        return {"rows": []}
+
+    splits = []
+    monkeypatch.setattr(plan.Plan, "run", taken)
+    rows, labels = torch.from_numpy(X), torch.from_numpy(Y)
+    pairs = torch.utils.data.TensorDataset(rows, labels)
+    fn.compare(pairs, label=label, families={"one": ONE})
+    fn.compare(rows, None if label is None else labels, families={"one": ONE})
+    from_set, from_rows = splits
+    assert torch.equal(from_set.train, from_rows.train)
+    assert torch.equal(from_set.test, from_rows.test)
+    assert (from_set.train_y is None) == (label is None)
+    assert label is None or torch.equal(from_set.train_y, from_rows.train_y)
+
+
 # --- mistakes ---------------------------------------------------------------------------------
 
 MISTAKES = {

@@ -158,7 +158,7 @@ def test_fit_takes_a_dataset_for_its_rows_and_labels(model):
     drawn = model.fit(TensorDataset(rows, labels)).sample(4, random_state=1)
     assert isinstance(drawn, torch.Tensor) and torch.equal(drawn, expected)
     assert model.condition_.n_classes == 2
-    with pytest.raises(DataError, match=r"only fit takes one: .*load\(dataset\).X"):
+    with pytest.raises(DataError, match=r"only fit, load and compare take: .*load\(dataset\).X"):
         model.score_samples(TensorDataset(rows, labels))
     with pytest.raises(DataError, match=r"holds \(x, y\), and y was given as well"):
         model.fit(TensorDataset(rows, labels), labels)

@@ -115,7 +115,8 @@ def compare(
             not sample is shown with its reconstructions and never ranked.
         budget: Budget of each fit, for instance ``"2m"``; ``"auto"`` is each family's own.
         seeds: How often each family is fitted.
-        label: Column of a table, or ``"target"`` of a built-in set, that becomes y.
+        label: Column of a table that becomes y; ``"target"`` takes the labels of a built-in set,
+            or of a data set such as PyTorch's.
         target: Column of a table that boosted trees learn to predict from drawn rows, to be
             scored on held-out ones (``train_on_synthetic``); None for the label, if there is one.
         image_size: For a folder of images of several sizes: what they are resized to.

@@ -60,8 +60,8 @@ def check_array_like(X: Any, *, at_least: int, nd: bool = False) -> tuple[str, A
     """
     if is_dataset(X):
         raise DataError(
-            f"{type(X).__name__} is a data set, and only fit takes one: hand in its rows,"
-            " fromnoise.data.load(dataset).X."
+            f"{type(X).__name__} is a data set, which only fit, load and compare take: hand in its"
+            " rows, fromnoise.data.load(dataset).X."
         )
     refuse_path(X)
     container = "torch" if type(X).__module__.partition(".")[0] == "torch" else "numpy"
