@@ -230,12 +230,19 @@ def test_weights_that_are_not_finite_are_refused(family: str, tmp_path: Any) -> 
         fn.load(tmp_path / "run")
 
 
-def test_a_failed_fit_leaves_no_half_model(family: str) -> None:
-    model = make(family).fit(CASES["vectors"].X)
+def test_a_failed_fit_leaves_the_model_of_before_or_none(family: str, tmp_path: Any) -> None:
+    model = make(family)
     with pytest.raises(fn.DataError):
         model.fit(CASES["vectors"].X, CLASSES[:5])
     with pytest.raises(NotFittedError):
         model.sample(2)
+    before = {**vars(model.fit(CASES["vectors"].X))}
+    model.run_dir = tmp_path / "run"
+    with pytest.raises(fn.DataError):
+        model.fit(CASES["vectors"].X, CLASSES[:5])
+    after, learnt = vars(model), [name for name in before if name.endswith("_")]
+    assert after.keys() == before.keys() and all(after[name] is before[name] for name in learnt)
+    assert not model.run_dir.exists()
 
 
 def test_refitting_forgets(family: str) -> None:

@@ -141,7 +141,7 @@ class GenerativeModel(BaseEstimator, ABC):
                 (one or several columns) are continuous. The model then learns p(x | y).
 
         Returns:
-            The model itself.
+            The model itself. A fit that raises leaves it as it was fitted before, if it was.
 
         Raises:
             DataError: If the data cannot be used; it names the row, column or file. If
@@ -152,17 +152,19 @@ class GenerativeModel(BaseEstimator, ABC):
             ArtifactError: If every checkpoint in ``run_dir`` is damaged.
         """
         self._check_arguments()
+        before = getattr(self, "fit_arguments_", None)
         with open_journal(self.run_dir, self.checkpoint_every) as journal:
             try:
                 self._fit_into(journal, X, y)
             finally:
-                if hasattr(self, "fit_arguments_"):  # fitted, to the end or until a signal
-                    journal.finish(self._to_tree)
+                if getattr(self, "fit_arguments_", None) is not before:
+                    journal.finish(self._to_tree)  # fitted, to the end or until a signal
         return self
 
     def _fit_into(self, journal: Journal, X: Any, y: Any) -> None:
         r"""Fit, go on from what the journal knows, and tell it what happens."""
         self._check_arguments()
+        before = self._learnt_attributes()
         self._forget()
         self.fit_arguments_ = self._saved_arguments()
         self._journal = journal
@@ -170,7 +172,8 @@ class GenerativeModel(BaseEstimator, ABC):
             self._fit(X, y, journal.seed(entropy(self.random_state)))
         except BaseException:
             if not getattr(self, "interrupted_", False):
-                self._forget()  # half a model is none
+                self._forget()  # half a model is none: what was fitted before stays
+                self.__dict__.update(before)
             raise
         finally:
             del self._journal
@@ -204,8 +207,12 @@ class GenerativeModel(BaseEstimator, ABC):
         r"""Return X and the rows from which the encoding may learn; None for all."""
         return X, None
 
+    def _learnt_attributes(self) -> dict[str, Any]:
+        own = vars(self).items()
+        return {name: v for name, v in own if name.endswith("_") and not name.startswith("__")}
+
     def _forget(self) -> None:
-        for name in [n for n in vars(self) if n.endswith("_") and not n.startswith("__")]:
+        for name in self._learnt_attributes():
             delattr(self, name)
 
     def _fit_condition(self, y: Any, n: int) -> np.ndarray | None:
