@@ -178,7 +178,7 @@ def test_the_average_of_the_first_check_after_the_share_is_kept(
 
 def test_where_only_the_end_comes_after_the_share_the_check_before_it_is_kept() -> None:
     model = fitted(keep_earlier=0.99)
-    assert 0.85 < model.earlier_share_ < 1
+    assert SHARE < model.earlier_share_ < 1
     assert not same(weights(model.earlier_), weights(model.networks_["network"]))
 
 
