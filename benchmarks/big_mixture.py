@@ -4,9 +4,9 @@ r"""A mixture of 16 full components, fitted to a file of 10⁷ × 16 float32: se
 
 The file (640 MB) is written to a temporary folder, from 16 known components, and mapped; the fit
 is in a process of its own (Linux only). Three numbers say how much memory that had at its most:
-all that was resident, in which pages of the mapped file count although the kernel may drop them
-at any time; what of that was its own, read off a hundred times a second; and what was its own
-before ``fit``, after a fit of a few rows had loaded the libraries.
+all that was resident, libraries and pages of the file included; what of that was its own, read
+off a hundred times a second; and what was its own before ``fit``, after a fit of a few rows had
+loaded the libraries.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 ONE = r"""
-import json, resource, sys, threading, time
+import json, sys, threading, time
 import fromnoise as fn
 path, iterations, precision = json.loads(sys.argv[1])
 
@@ -45,7 +45,7 @@ model.fit(X)
 seconds = time.perf_counter() - start
 done.set()
 watcher.join()
-resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+resident = megabytes("VmHWM")  # not ru_maxrss, in which the parent counts too
 em = model.history_[-1]["seconds"] - model.history_[0]["seconds"]
 score = model.score(X[:100_000])
 print(json.dumps([seconds, em / max(1, iterations - 1), resident, max(own), own[0], score]))

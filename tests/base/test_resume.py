@@ -21,7 +21,7 @@ from fromnoise.base import LatentModel
 from fromnoise.errors import ArtifactError, DataError
 from fromnoise.families import gan
 from fromnoise.persistence import read_bundle
-from fromnoise.training import RunFolder, checkpoint, digest
+from fromnoise.training import RunFolder, checkpoint, digest, engine
 
 ROOT = Path(__file__).parents[2]
 TIMES = {"seconds", "fit_seconds", "fit_seconds_", "elapsed", "first", "step_seconds"}
@@ -172,6 +172,7 @@ def test_a_mixture_goes_on_within_a_start(tmp_path, monkeypatch, whole, name, n)
 
 def test_a_gans_augmentation_goes_on_too(tmp_path, monkeypatch):
     monkeypatch.setattr(gan, "OVERFITTED", -math.inf)  # it grows at every check
+    monkeypatch.setattr(engine, "APART", 1)
     fitted("gan-images", tmp_path / "whole")
     with pytest.raises(Stopped):
         fitted("gan-images", tmp_path / "part", callbacks=[stop_at(12)])
