@@ -205,13 +205,13 @@ def patch_size(height: int, width: int) -> int:
 
 
 def evaluation_rows(shape: tuple[int, ...], device: str = "cpu") -> int:
-    r"""Return the rows of a block in evaluation: 256; for images as many as make 512 tokens.
+    r"""Return the rows of a block in evaluation: 256; for images as many as make 1,024 tokens.
 
     For images a power of two, at least 8; 256 on a GPU, which small blocks leave idle.
 
     Example:
         >>> evaluation_rows((5,)), evaluation_rows((1, 8, 8)), evaluation_rows((3, 64, 64))
-        (256, 32, 8)
+        (256, 64, 16)
         >>> evaluation_rows((3, 64, 64), "cuda")
         256
     """
@@ -219,7 +219,7 @@ def evaluation_rows(shape: tuple[int, ...], device: str = "cpu") -> int:
         return 256
     patch = patch_size(shape[1], shape[2])
     tokens = -(-shape[1] // patch) * -(-shape[2] // patch)
-    return max(8, 2 ** int(math.log2(512 / tokens)))
+    return max(8, 2 ** int(math.log2(1024 / tokens)))
 
 
 def _mlp(columns: int, size: Size, n_classes: int, n_columns: int, n_times: int) -> ResidualMLP:
