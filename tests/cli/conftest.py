@@ -1,7 +1,11 @@
 r"""What the tests of the command line share: a home with data and models, and a clean process."""
 
 import logging
+import os
 import signal
+import sys
+import tempfile
+import traceback
 
 import numpy as np
 import pandas as pd
@@ -20,6 +24,35 @@ def as_it_was():
     signal.signal(signal.SIGTERM, before[0])
     logger.handlers = before[1]
     logger.setLevel(before[2])
+
+
+@pytest.fixture
+def forked():
+    r"""Return what calls a function in a copy of this process, which has everything loaded.
+
+    It returns the copy's exit code, negative for a signal, and what its stderr was told.
+    """
+
+    def run(function):
+        with tempfile.TemporaryFile("w+") as told:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    sys.stderr = told
+                    code = function()
+                except SystemExit as end:
+                    code = end.code
+                except BaseException:
+                    traceback.print_exc(file=told)
+                finally:
+                    told.flush()
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            told.seek(0)
+            return code, told.read()
+
+    return run
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@ r"""``fit`` that stops and goes on: ``--resume``, ``--force``, signals, locks, a
 import json
 import os
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 
 import numpy as np
@@ -17,25 +15,26 @@ from fromnoise.training import Budget, RunFolder, replacing
 WORDS = ["fit", "flow", "moons", "--budget", "40 steps", "--network", "small", "--quiet",
          "--random-state", "0", "--checkpoint-every", "10 steps"]  # fmt: skip
 
-SIGNALLED = """
-import os, signal, sys
-from fromnoise.cli import main
-from fromnoise.training import RunFolder
-signal.signal(signal.SIGINT, signal.default_int_handler)
-record = RunFolder.record
-def signalled(self, line):
-    record(self, line)
-    if line["step"] == 17:
-        os.kill(os.getpid(), int(sys.argv[1]))
-RunFolder.record = signalled
-sys.exit(main(sys.argv[2:]))
-"""
 
+@pytest.fixture
+def stopped(forked):
+    r"""Return what fits in a process that gets a signal at step 17."""
 
-def stopped(number, out):
-    r"""Fit in a process that gets a signal at step 17."""
-    words = [sys.executable, "-c", SIGNALLED, str(int(number)), *WORDS, "--out", str(out)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+    def run(number, out):
+        def fit():
+            record = RunFolder.record
+
+            def signalled(self, line):
+                record(self, line)
+                if line["step"] == 17:
+                    os.kill(os.getpid(), number)
+
+            RunFolder.record = signalled  # in the copy alone
+            return main([*WORDS, "--out", str(out)])
+
+        return forked(fit)
+
+    return run
 
 
 def history(out):
@@ -47,12 +46,12 @@ def history(out):
     [(signal.SIGTERM, 143, {10, 17}), (signal.SIGKILL, -9, {10})],
 )
 def test_a_fit_that_was_ended_is_continued_to_the_same_model(
-    tmp_path, capsys, number, code, steps
+    tmp_path, capsys, stopped, number, code, steps
 ):
-    done = stopped(number, tmp_path / "run")
-    assert done.returncode == code and "Traceback" not in done.stderr
+    ended, told = stopped(number, tmp_path / "run")
+    assert ended == code and "Traceback" not in told
     assert {int(path.name[5:]) for path in (tmp_path / "run").glob("step-*")} == steps
-    assert ("--resume goes on" in done.stderr) == (number == signal.SIGTERM)
+    assert ("--resume goes on" in told) == (number == signal.SIGTERM)
     assert main([*WORDS, "--out", str(tmp_path / "run")]) == 73
     assert "--resume" in capsys.readouterr().err
     assert main([*WORDS, "--out", str(tmp_path / "run"), "--resume"]) == 0
@@ -73,7 +72,7 @@ def test_resume_begins_where_there_is_nothing_and_refuses_what_is_done(tmp_path,
     assert "--resume" not in capsys.readouterr().err
 
 
-def test_a_fit_that_was_interrupted_is_said_to_be(tmp_path, capsys):
+def test_a_fit_that_was_interrupted_is_said_to_be(tmp_path, capsys, stopped):
     stopped(signal.SIGTERM, tmp_path / "run")
     assert main(["info", str(tmp_path / "run")]) == 0
     assert "interrupted before its end" in capsys.readouterr().out
@@ -81,7 +80,7 @@ def test_a_fit_that_was_interrupted_is_said_to_be(tmp_path, capsys):
     assert "continue its fit with --resume" in capsys.readouterr().err
 
 
-def test_another_fit_is_refused_by_name(tmp_path, capsys):
+def test_another_fit_is_refused_by_name(tmp_path, capsys, stopped):
     stopped(signal.SIGKILL, tmp_path / "run")
     words = [*WORDS, "--out", str(tmp_path / "run"), "--resume"]
     assert main([*words, "--learning-rate", "0.5"]) == 65
@@ -94,7 +93,7 @@ def test_another_fit_is_refused_by_name(tmp_path, capsys):
     assert "of X" in capsys.readouterr().err
 
 
-def test_force_begins_again(tmp_path):
+def test_force_begins_again(tmp_path, stopped):
     stopped(signal.SIGKILL, tmp_path / "run")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     words = [*WORDS, "--out", str(tmp_path / "run"), "--force"]
@@ -145,7 +144,7 @@ def test_a_run_that_somebody_writes_is_locked(tmp_path, capsys):
     assert "Another process writes" in capsys.readouterr().err
 
 
-def test_a_run_of_damaged_checkpoints_is_66(tmp_path, capsys):
+def test_a_run_of_damaged_checkpoints_is_66(tmp_path, capsys, stopped):
     stopped(signal.SIGKILL, tmp_path / "run")
     (file,) = (tmp_path / "run" / "step-0000010").glob("weights-*")
     file.write_bytes(file.read_bytes()[:-1])
