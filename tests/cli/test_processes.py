@@ -1,9 +1,11 @@
 r"""The command line as a process: what it loads, signals, pipes, full and closed outputs."""
 
 import os
-import signal
+import re
+import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ def test_help_loads_neither_torch_nor_scikit_learn():
 
 def test_a_reader_who_leaves_ends_it_quietly_without_a_home(home):
     code = "import sys; from fromnoise.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = [sys.executable, "-c", code, "sample", str(home / "vectors"), "-n", "300000"]
+    words = [sys.executable, "-c", code, "sample", str(home / "vectors"), "-n", "30000"]
     bare = {k: v for k, v in os.environ.items() if k not in ("HOME", "LANG", "LC_ALL")}
     bare |= {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=bare)
@@ -46,61 +48,68 @@ def test_a_reader_who_leaves_ends_it_quietly_without_a_home(home):
     process.stderr.close()
 
 
-def test_closed_or_full_outputs_have_codes_and_no_traceback(home):
-    code = (
-        "import os, sys; from fromnoise.cli import main\n"
-        f"run, rows = {str(home / 'vectors')!r}, {str(home / 'v.npy')!r}\n"
-        "sys.stdout = open('/dev/full', 'w')\n"
-        "codes = [main(['score', run, rows])]\n"
-        "sys.stdout = None\n"
-        "codes += [main(['sample', run]), main(['info', run])]\n"
-        "sys.stderr.write(str(codes)); sys.stderr.flush(); os._exit(0)"
-    )
-    done = python(code)
-    assert done.stderr.endswith("[74, 73, 73]") and "Traceback" not in done.stderr
+def test_closed_or_full_outputs_have_codes_and_no_traceback(home, forked):
+    run, rows = str(home / "vectors"), str(home / "v.npy")
+
+    def call():
+        sys.stdout = open("/dev/full", "w")  # noqa: SIM115 (this process ends without closing it)
+        codes = [main(["score", run, rows])]
+        sys.stdout = None
+        codes += [main(["sample", run]), main(["info", run])]
+        sys.stderr.write(str(codes))
+        return 0
+
+    code, told = forked(call)
+    assert code == 0 and told.endswith("[74, 73, 73]") and "Traceback" not in told
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_step_and_saves_the_model(tmp_path, number, code):
+def test_a_signal_ends_the_step_and_saves_the_model(tmp_path):
     # The fit signals its own process at its first record: no waiting for the right moment.
     script = (
         "import os, signal, sys\n"
         "from fromnoise.cli import main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def call(self, record):\n"
-        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    os.kill(os.getpid(), number)\n"
         "from fromnoise.training.callbacks import ProgressBar\n"
         "ProgressBar.__call__ = call\n"
-        "sys.exit(main(sys.argv[1:]))"
+        "for number in (signal.SIGTERM, signal.SIGINT):\n"
+        "    try:\n"
+        "        code = main([*sys.argv[2:], '--out', f'{sys.argv[1]}/{int(number)}'])\n"
+        "    except SystemExit as end:\n"
+        "        code = end.code\n"
+        "    sys.stderr.write(f'ended: {code}\\n')\n"
+        "sys.exit(code)"
     )
-    out = tmp_path / "run"
-    words = ["fit", "flow", "moons", "--out", str(out), "--budget", "2000 steps"]
-    words += ["--network", "small"]
+    words = ["fit", "flow", "moons", "--budget", "2000 steps", "--network", "small"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr and "is saved in" in done.stderr
-    assert fn.load(out).sample(3, random_state=0).shape == (3, 2)
+        [sys.executable, "-c", script, str(tmp_path), *words],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    terminated, interrupted = re.fullmatch(
+        r"(?s)(.*)ended: 143\n(.*)ended: 130\n", done.stderr
+    ).groups()
+    assert "is saved in" in terminated and "is saved in" in interrupted
+    assert "Traceback" not in done.stderr
+    for name in ("15", "2"):
+        assert fn.load(tmp_path / name).sample(3, random_state=0).shape == (3, 2)
 
 
-def test_out_of_memory_is_71(tmp_path):
+def test_out_of_memory_is_71(tmp_path, forked):
     X = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.float32, (1_000_000, 64))
     X[:100] = np.random.default_rng(0).normal(size=(100, 64))
     del X  # a sparse file: the rest is zeros that take no room
-    script = (
-        "import resource, sys, fromnoise.families; from fromnoise.cli import main\n"
-        "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000,) * 2)\n"
-        "sys.exit(main(sys.argv[1:]))"
-    )
     words = ["fit", "gmm", str(tmp_path / "big.npy"), "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words, "--n-components", "1"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 71, done.stderr
-    assert done.stderr.startswith("fromnoise: Out of memory")
+
+    def fit():
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000,) * 2)
+        return main([*words, "--n-components", "1"])
+
+    code, told = forked(fit)
+    assert code == 71, told
+    assert told.startswith("fromnoise: Out of memory")
     assert not (tmp_path / "run").exists()
 
 
