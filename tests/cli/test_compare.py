@@ -31,6 +31,7 @@ def test_compare_declares_no_default_of_its_own(monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_compare_prints_the_verdict_or_the_report(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plan, "run_worker", lambda folder, job, lock: worker.main(str(folder)))
     words = ["compare", str(home / "mixed.csv"), "--families", "gmm", "--budget", "3 steps"]

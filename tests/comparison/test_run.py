@@ -19,6 +19,7 @@ from fromnoise import cli
 from fromnoise.comparison import assemble, plan, worker
 from fromnoise.comparison.jobs import Job, read_split
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(-3, 1, (60, 2)), RNG.normal(3, 1, (60, 2))])
 Y = np.repeat([0, 1], 60)
@@ -35,10 +36,23 @@ def here(monkeypatch):
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    r"""One comparison with processes, as everybody runs it."""
+    r"""One comparison; the family of the odd name is fitted in a process, as everybody runs it."""
+    run, processes = plan.run_worker, []
+
+    def odd_ones(folder, job, lock):
+        if job.name == "../two <b>":
+            processes.append(job.name)
+            run(folder, job, lock)
+        else:
+            worker.main(str(folder))
+
     out = tmp_path_factory.mktemp("compared") / "report"
     models = {"one": ONE, "../two <b>": TWO}
-    return fn.compare(X, families=models, out=out, **QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "run_worker", odd_ones)
+        result = fn.compare(X, families=models, out=out, **QUICK)
+    assert processes == ["../two <b>"]
+    return result
 
 
 def row(result, name):
