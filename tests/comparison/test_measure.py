@@ -10,6 +10,8 @@ from fromnoise.comparison.jobs import Split
 from fromnoise.comparison.measure import Measure, Sample, likelihood
 from fromnoise.metrics import EnetLite0, energy_distance, frechet_distance, mmd, vendi
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 RNG = np.random.default_rng(0)
 NAMES = {"energy_distance", "sliced_wasserstein", "mmd", "coverage", "c2st", "copying"}
 ARRAYS = NAMES | {"frechet_distance", "density", "vendi"}
