@@ -23,6 +23,8 @@ from fromnoise.errors import ArtifactError, DataError
 from fromnoise.persistence import read_bundle, write_bundle
 from fromnoise.training import digest, sole_writer
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 RNG = np.random.default_rng(0)
 X = np.concatenate([RNG.normal(-3, 1, (60, 2)), RNG.normal(3, 1, (60, 2))])
 Y = np.repeat([0, 1], 60)
