@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -44,6 +43,7 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
+        self.path = path
         self.tags, self.attributes, self.stack, self.texts, self.unbalanced = [], [], [], [], 0
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
@@ -210,7 +210,7 @@ def history(rng, steps=80):
     return lines
 
 
-def moons(rng, noise, n=800):
+def moons(rng, noise, n=300):
     angle = rng.uniform(0, np.pi, n)
     upper = rng.random(n) < 0.5
     x = np.where(upper, np.cos(angle), 1 - np.cos(angle))
@@ -218,11 +218,11 @@ def moons(rng, noise, n=800):
     return np.stack([x, y], 1) + noise * rng.normal(size=(n, 2))
 
 
-def vectors(rng, noise, d=6, n=800):
+def vectors(rng, noise, d=6, n=300):
     return rng.normal(size=(n, 2)) @ np.ones((2, d)) + (0.5 + noise) * rng.normal(size=(n, d))
 
 
-def table(rng, noise, n=800):
+def table(rng, noise, n=300):
     frame = pd.DataFrame(
         {
             "age": rng.integers(18, 90, n),
@@ -460,9 +460,9 @@ def test_best_of_a_column_is_marked_once_and_only_among_ranked_rows(
     assert marked == [best]
 
 
-def test_rows_are_sorted_by_the_ranking_metric_and_references_come_last(pages, tmp_path):
-    demo("table", tmp_path)
-    names = re.findall('<span class="name">([^<]*)<', (tmp_path / "index.html").read_text("utf-8"))
+def test_rows_are_sorted_by_the_ranking_metric_and_references_come_last(pages):
+    text = pages["table"].path.read_text("utf-8")
+    names = re.findall('<span class="name">([^<]*)<', text)
     assert names[:11] == [
         "flow",
         "diffusion",
@@ -476,7 +476,7 @@ def test_rows_are_sorted_by_the_ranking_metric_and_references_come_last(pages, t
         "gaussian",
         "copier",
     ]
-    header = re.findall(r'<th scope="col">([^<]*)<', (tmp_path / "index.html").read_text("utf-8"))
+    header = re.findall(r'<th scope="col">([^<]*)<', text)
     assert header[1] == "c2st"  # ranked by it, though another metric comes first in the report
 
 
@@ -569,9 +569,8 @@ def test_what_would_scroll_out_of_sight_has_a_table_of_its_own(tmp_path):
     assert len(found["Variety and memory"]) == 5
 
 
-def test_references_without_a_cost_have_no_row_of_costs(pages, tmp_path):
-    demo("table", tmp_path)
-    text = (tmp_path / "index.html").read_text("utf-8").partition('id="numbers-cost"')[2]
+def test_references_without_a_cost_have_no_row_of_costs(pages):
+    text = pages["table"].path.read_text("utf-8").partition('id="numbers-cost"')[2]
     names = re.findall('<span class="name">([^<]*)<', text.partition("</table>")[0])
     assert names == ["flow", "diffusion", "gmm", "vae", "wgan-gp", "parrot", "gan", "big-ae"]
 
@@ -900,13 +899,13 @@ MEASURE = """<!doctype html><body><iframe src="index.html" width="{width}" heigh
 }}</script>"""
 
 
-def browse(folder, page):
+def browse(page, profile):
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("chromium is not installed, and CI must open the report in a browser.")
         pytest.skip("chromium is not installed")
-    profile = ["--allow-file-access-from-files", f"--user-data-dir={folder / 'profile'}"]
-    command = [CHROMIUM, *FLAGS, *profile, page.as_uri()]
+    own = ["--allow-file-access-from-files", f"--user-data-dir={profile}"]
+    command = [CHROMIUM, *FLAGS, *own, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
 
 
@@ -916,16 +915,23 @@ FULL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_every_row_and_fetches_nothing(tmp_path, width):
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """The folder of a page of a table with as many metrics as there are."""
     report = fabricated("table", list(table(np.random.default_rng(0), 0)), (6,), "rides.csv")
     for line in report["rows"]:
         full = {name: metric(-0.1234567, 0.0123) for name in FULL}
         line["metrics"] |= full if line["metrics"] else {}
-    write_report(tmp_path, report, *material(report, table))
-    outside = Path(tmp_path / "measure.html")
+    folder = tmp_path_factory.mktemp("full")
+    write_report(folder, report, *material(report, table))
+    return folder
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_every_row_and_fetches_nothing(full, tmp_path, width):
+    outside = full / f"measure-{width}.html"
     outside.write_text(MEASURE.format(width=width))
-    body = browse(tmp_path, outside).partition("<body>")[2].partition("</body>")[0]
+    body = browse(outside, tmp_path / "profile").partition("<body>")[2].partition("</body>")[0]
     seen = json.loads(body)
     assert {"flow", "gan", "big-ae", "parrot", "real", "copier"} <= set(seen["names"])
     assert len(seen["pictures"]) == 12 and min(seen["pictures"]) > 0
