@@ -1,5 +1,6 @@
 r"""Pages of mapped files go again."""
 
+import mmap
 import sys
 
 import numpy as np
@@ -52,3 +53,13 @@ def test_what_was_written_to_a_map_stays(rows, mode):
     assert (X[0] == 7).all()
     let_go(X[1:])
     assert (X[0] == 7).all()
+
+
+def test_what_was_written_to_a_private_map_of_another_kind_stays(rows):
+    with open(rows, "r+b") as file:
+        private = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    X = np.ndarray((100, 4), buffer=private)
+    X[:] = 7
+    let_go(X)
+    let_go(X[1:])
+    assert (X == 7).all()

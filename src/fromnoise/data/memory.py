@@ -59,7 +59,7 @@ def let_go(rows: Any) -> None:
     r"""Give back the memory of a mapped file's pages, which are read again when next wanted.
 
     The kernel would take them back under pressure, but until then they count as this process's.
-    Maps that may be written to are left alone, and so is whatever is no map of a file.
+    Only of maps that NumPy opened to be read: of others what was written there might be lost.
 
     Args:
         rows: An array, or a part of one.
@@ -67,11 +67,11 @@ def let_go(rows: Any) -> None:
     Example:
         >>> let_go(np.zeros(3))
     """
+    read_only = False
     while isinstance(rows, np.ndarray):
-        if isinstance(rows, np.memmap) and rows.mode != "r":
-            return
+        read_only = isinstance(rows, np.memmap) and rows.mode == "r"
         rows = rows.base
-    if isinstance(rows, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    if read_only and isinstance(rows, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         rows.madvise(mmap.MADV_DONTNEED)
 
 
