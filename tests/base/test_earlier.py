@@ -325,10 +325,18 @@ def test_a_share_lies_between_0_and_1(share: Any) -> None:
         fitted(keep_earlier=share)
 
 
-@pytest.mark.parametrize("w", [math.inf, math.nan, "2", None])
+@pytest.mark.parametrize("w", [math.inf, math.nan, "2", None, np.array([1.0, 2.0])])
 def test_a_strength_is_a_finite_number(w: Any) -> None:
     with pytest.raises(ValueError, match="autoguidance must be"):
         fitted(autoguidance=w)
+
+
+def test_a_fit_that_would_keep_nothing_to_be_guided_by_is_refused_and_loses_nothing() -> None:
+    model = fitted().set_params(autoguidance=2.0, keep_earlier=None)
+    drawn = model.sample(5, random_state=0)
+    with pytest.raises(ValueError, match="autoguidance needs"):
+        model.fit(VECTORS, LABELS)
+    assert np.array_equal(model.sample(5, random_state=0), drawn)
 
 
 def test_without_an_earlier_network_it_is_refused_before_the_fit_and_after() -> None:

@@ -49,6 +49,8 @@ class EarlierNetwork(NeuralModel):
     autoguidance: float = 1.0
 
     def _learn(self, X: Any, y: np.ndarray | None, budget: Budget | None, seed: int) -> None:
+        if self.autoguidance != 1 and self.keep_earlier is None:
+            raise _nothing_kept()  # what an earlier fit kept is not kept by this one
         self.earlier_: nn.Module | None = None
         self.earlier_share_ = 0.0  # of the budget, when it was kept
         super()._learn(X, y, budget, seed)
@@ -98,8 +100,11 @@ class EarlierNetwork(NeuralModel):
             raise ValueError(
                 f"keep_earlier must be None or a number between 0 and 1, got {share!r}."
             )
+        strength = self.autoguidance
+        if not (is_number(strength) and math.isfinite(strength)):
+            raise ValueError(f"autoguidance must be a finite number, got {strength!r}.")
         kept = share is not None or getattr(self, "earlier_", None) is not None
-        if self.autoguidance != 1 and not kept:
+        if strength != 1 and not kept:
             raise _nothing_kept()
 
     # --- saving -------------------------------------------------------------------------------

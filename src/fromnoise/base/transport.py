@@ -281,7 +281,6 @@ class TransportModel(EarlierNetwork, FieldModel):
         _check_number("condition_dropout", self.condition_dropout, 0.0, float(np.nextafter(1, 0)))
         _check_number("temperature", self.temperature, 0.0, math.inf)
         _check_number("guidance", self.guidance, -math.inf, math.inf)
-        _check_number("autoguidance", self.autoguidance, -math.inf, math.inf)
         _check_number("guidance_rescale", self.guidance_rescale, 0.0, 1.0)
         interval = self.guidance_interval
         if not (isinstance(interval, tuple | list) and len(interval) == 2):
