@@ -657,6 +657,7 @@ def test_spectral_normalisation_bounds_the_critic_and_is_saved(X: Any, tmp_path:
     [
         ({"objective": "wassertein"}, "Did you mean 'wasserstein'"),
         ({"penalty": "r2"}, "penalty"),
+        ({"learning_rate": np.inf}, "learning_rate"),
         ({"penalty_weight": 0.0}, "penalty_weight"),
         ({"penalty_weight": "big"}, "penalty_weight"),
         ({"weight_bound": -1}, "weight_bound"),

@@ -527,6 +527,7 @@ def test_images_are_modelled_as_vectors_of_pixels() -> None:
         ({"n_components": "many"}, "n_components"),
         ({"covariance_type": "ful"}, "Did you mean 'full'"),
         ({"tol": -1}, "tol"),
+        ({"tol": np.inf}, "tol must be a finite number"),  # no model could be saved with it
         ({"max_iter": 0}, "max_iter"),
         ({"reg_covar": "x"}, "reg_covar"),
         ({"n_components": 2, "means_init": np.zeros((3, 2))}, "means_init"),

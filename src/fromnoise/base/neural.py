@@ -153,7 +153,7 @@ class NeuralModel(GenerativeModel):
         self._check_network()
         for name, of_kind in (("batch_size", is_whole), ("learning_rate", is_number)):
             value = getattr(self, name)
-            if value != "auto" and not (of_kind(value) and value > 0):
+            if value != "auto" and not (of_kind(value) and 0 < value < math.inf):
                 raise ValueError(f'{name} must be "auto" or a positive number, got {value!r}.')
         if self.ema != "auto" and not (isinstance(self.ema, float) and 0 <= self.ema < 1):
             raise ValueError(f'ema must be "auto" or a float in [0, 1), got {self.ema!r}.')

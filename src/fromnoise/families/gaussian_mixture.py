@@ -361,8 +361,10 @@ class GaussianMixture(GenerativeModel):
         super()._check_arguments()
         for name, low in (("tol", 0), ("reg_covar", 0), ("max_iter", 1), ("n_init", 1)):
             value = getattr(self, name)
-            if not (is_number(value) and value >= low):
-                raise ValueError(f"{name} must be a number of at least {low}, got {shown(value)}.")
+            if not (is_number(value) and low <= value < math.inf):
+                raise ValueError(
+                    f"{name} must be a finite number of at least {low}, got {shown(value)}."
+                )
         for name in ("max_iter", "n_init"):
             if not is_whole(getattr(self, name)):
                 raise ValueError(f"{name} must be an int, got {shown(getattr(self, name))}.")
