@@ -1,6 +1,7 @@
 r"""A comparison that is cut goes on: to the same report, from what is sound, or not at all."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -256,6 +257,9 @@ RESULTS = {
     "no seconds": lambda result: without(result, "seconds"),
     "no seconds of the fit": lambda result: {**result, "seconds": {"sample": 1.0}},
     "words for seconds": lambda result: {**result, "seconds": {"fit": "1", "sample": 1.0}},
+    "None for seconds": lambda result: {**result, "seconds": {"fit": None, "sample": None}},
+    "NaN for seconds": lambda result: {**result, "seconds": {"fit": math.nan, "sample": 1.0}},
+    "an infinite memory": lambda result: {**result, "peak_memory_mb": math.inf},
     "words in the history": lambda result: {**result, "history": [{"step": 1, "loss": "low"}]},
     "a number in the history": lambda result: {**result, "history": [3]},
     "no arguments": lambda result: without(result, "arguments"),

@@ -327,11 +327,13 @@ def _check_result(result: Any) -> None:
     left, lines = result["left"], [result["seconds"], *result["history"]]
     if {*left} - {*_LEFT} or ("samples" in left) != result["capabilities"].get("samples"):
         raise ValueError("result.json names other files than it should.")
-    if "model" not in left or not {"fit", "sample"} <= result["seconds"].keys():
+    spent = result["seconds"]
+    if "model" not in left or "sample" not in spent or spent.get("fit") is None:
         raise ValueError("result.json is not whole.")
     for line in lines:
         if not isinstance(line, dict) or not all(map(_is_number, line.values())):
             raise ValueError(f"result.json holds {shown(line)} where numbers should stand.")
+    json.dumps({**result, "history": []}, allow_nan=False)  # of NaN no report can be written
 
 
 def _is_number(value: Any) -> bool:
