@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import fromnoise as fn
+from fromnoise.base import field
 from fromnoise.base.neural import TrainingRows
 from fromnoise.errors import DataError
 
@@ -145,6 +146,7 @@ MODELS = {"mixture": fn.GaussianMixture(n_components=3), "flow": flow(steps=4), 
 def test_what_is_asked_by_parts_is_what_is_asked_at_once(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(field, "EXACT_STEPS", 4)
     X = np.random.default_rng(0).normal(5, 3, (300, 2))
     y = np.arange(300) % 2 if kind == "vae" else None
     model = MODELS[kind].set_params(random_state=0).fit(X, y)
@@ -177,6 +179,7 @@ def test_what_is_asked_by_parts_is_what_is_asked_at_once(
 def test_what_is_decoded_by_parts_is_what_is_decoded_at_once(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(field, "EXACT_STEPS", 4)
     X: Any = np.random.default_rng(0).normal(5, 3, (300, 4)).astype(np.float32)
     X = {"torch": torch.from_numpy(X), "images": X.reshape(300, 2, 2),
          "table": pd.DataFrame(X, columns=list("abcd"))}.get(kind, X)  # fmt: skip
