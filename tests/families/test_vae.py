@@ -360,13 +360,21 @@ def test_scores_are_the_weighted_bound_under_each_prior(prior: Any) -> None:
     np.testing.assert_allclose(model.score_samples(X[:2]), bound - units, rtol=1e-4)
 
 
-@pytest.mark.parametrize("prior", ["vamp", fn.GaussianMixture(n_components=2)])
-def test_a_better_prior_is_better_and_survives_saving(prior: Any, tmp_path: Any) -> None:
+@pytest.fixture(scope="module")
+def plain() -> tuple[np.ndarray, float]:
+    r"""Return two clusters, and the score of a model of them with the usual prior."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(800, 3)) * 0.1 + np.where(rng.random(800) < 0.5, 2, -2)[:, None]
-    plain = small(budget="300 steps", latent_dim=1).fit(X)
-    model = small(budget="300 steps", latent_dim=1, prior=prior).fit(X)
-    assert model.score(X) > plain.score(X) - 0.02
+    return X, small(budget="200 steps", latent_dim=1).fit(X).score(X)
+
+
+@pytest.mark.parametrize("prior", ["vamp", fn.GaussianMixture(n_components=2)])
+def test_a_better_prior_is_better_and_survives_saving(
+    plain: tuple[np.ndarray, float], prior: Any, tmp_path: Any
+) -> None:
+    X, usual = plain
+    model = small(budget="200 steps", latent_dim=1, prior=prior).fit(X)
+    assert model.score(X) > usual - 0.02
     drawn = model.sample(2000, random_state=0)
     assert (np.abs(np.abs(drawn) - 2) < 0.6).all(1).mean() > 0.9
     assert 0.4 < (drawn[:, 0] > 0).mean() < 0.6
@@ -389,7 +397,9 @@ def test_a_prior_is_conditional_when_the_model_is() -> None:
     rng = np.random.default_rng(0)
     y = np.array(["a", "b"])[rng.integers(0, 2, 300)]
     X = rng.normal(size=(300, 3)) + np.where(y == "a", 2.0, -2.0)[:, None]
-    model = small(prior=fn.GaussianMixture(n_components=1), budget="200 steps").fit(X, y)
+    model = small(
+        prior=fn.GaussianMixture(n_components=1), budget="100 steps", n_importance_score=20
+    ).fit(X, y)
     assert model.prior_.condition_ is not None
     z = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
     mean, codes = torch.zeros(4, 2), torch.tensor([0, 1, 1, 0])
@@ -412,13 +422,13 @@ def test_bernoulli_scores_are_masses_whatever_the_two_values() -> None:
     rng = np.random.default_rng(0)
     hidden = rng.random(600) < 0.3
     X = (rng.random((600, 2)) < np.where(hidden, 0.9, 0.2)[:, None]).astype(np.uint8)
-    model = small(likelihood="bernoulli", budget="300 steps", n_importance_score=500).fit(X)
+    model = small(likelihood="bernoulli", budget="150 steps", n_importance_score=500).fit(X)
     four = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     p = np.exp(model.score_samples(four.astype(np.uint8)))
     assert p.sum() == pytest.approx(1, abs=0.01)
     frequency = [(row == X).all(1).mean() for row in four]
     np.testing.assert_allclose(p, frequency, atol=0.04)
-    wide = small(likelihood="bernoulli", budget="300 steps", n_importance_score=500).fit(
+    wide = small(likelihood="bernoulli", budget="150 steps", n_importance_score=500).fit(
         100.0 * X - 7
     )
     np.testing.assert_allclose(wide.score_samples(100.0 * four - 7), np.log(p), atol=0.15)
@@ -441,7 +451,7 @@ def test_discretised_scores_are_masses_of_pixels() -> None:
     X = np.where(rng.random((500, 1, 1)) < 0.3, rng.integers(20, 30, (500, 1, 1)), 200)
     X = X.astype(np.uint8)
     model = small(
-        likelihood="discretised-logistic", budget="300 steps", n_importance_score=300
+        likelihood="discretised-logistic", budget="300 steps", n_importance_score=100
     ).fit(X)
     p = np.exp(model.score_samples(np.arange(256, dtype=np.uint8).reshape(256, 1, 1)))
     assert p.sum() == pytest.approx(1, abs=0.02)
@@ -473,7 +483,7 @@ def test_tables_come_back_with_their_categories_gaps_and_relations() -> None:
     seen = drawn.dropna()
     assert np.corrcoef(seen["size"], seen["weight"])[0, 1] > 0.9
     rival = fn.GaussianMixture(n_components=1, random_state=0).fit(X)
-    assert model.score(X) > rival.score(X)
+    assert model.score(X[:300]) > rival.score(X[:300])
     one = model.set_params(observation_noise=False).sample(500, random_state=0)
     assert one["size"].std() < X["size"].std()
 
@@ -549,7 +559,7 @@ def test_labels_reach_the_decoder_and_not_the_encoder() -> None:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 300)
     X = rng.normal(size=(300, 2)) + 6 * y[:, None]
-    model = small(budget="200 steps").fit(X, y)
+    model = small(budget="100 steps", n_importance_score=20).fit(X, y)
     assert (model.encode(X, y) == model.encode(X)).all()
     z = np.zeros((1, 2), np.float32)
     assert (model.decode(z, y=1) - model.decode(z, y=0) > 3).all()
