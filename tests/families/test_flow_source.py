@@ -80,7 +80,8 @@ def test_samples_start_from_rows_of_the_source_as_often_as_they_stand_there() ->
 # --- learning ---------------------------------------------------------------------------------
 
 
-def test_eight_gaussians_become_moons() -> None:
+def test_eight_gaussians_become_moons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(field, "EXACT_STEPS", 16)
     source, moons = fn.data.load("8gaussians").X, fn.data.load("moons").X
     rival = fn.GaussianMixture(n_components=1).fit(moons[:4000]).sample(2000, random_state=0)
     floor = energy_distance(moons[4000:6000], rival)
