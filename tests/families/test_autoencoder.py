@@ -183,7 +183,7 @@ def test_noise_meets_the_encoder_and_not_the_target() -> None:
 def test_it_bends_where_pca_cannot() -> None:
     t = np.random.default_rng(0).uniform(-1, 1, 1500)
     X = np.stack([t, t**2, np.sin(3 * t)], 1)
-    model = small(budget="300 steps")
+    model = small(budget="200 steps")
     curve = model.explained_variance_curve(X, [1, 3])
     assert curve["latent_dim"].tolist() == [1, 3]
     assert curve["autoencoder"][0] < 0.15 * curve["pca"][0]
@@ -289,7 +289,7 @@ def test_the_error_of_categories_is_their_cross_entropy() -> None:
 def test_it_learns_a_table_with_gaps() -> None:
     X = tabular()
     prior = fn.GaussianMixture(n_components=8)
-    model = small(latent_dim=4, budget="1000 steps", prior=prior).fit(X)
+    model = small(latent_dim=4, budget="700 steps", prior=prior).fit(X)
     back = model.reconstruct(X)
     assert (back["b"].isna() == X["b"].isna()).mean() > 0.97
     assert (back["c"] == X["c"]).mean() > 0.97
@@ -526,7 +526,7 @@ def test_grid_search_over_the_prior_takes_a_distance_of_samples() -> None:
     def closeness(model: fn.AutoEncoder, X: np.ndarray, y: Any = None) -> float:
         return -float(energy_distance(X, model.sample(len(X), random_state=0)))
 
-    model = small(latent_dim=2, prior=fn.GaussianMixture(n_components=4), budget="100 steps")
+    model = small(latent_dim=2, prior=fn.GaussianMixture(n_components=4), budget="60 steps")
     search = GridSearchCV(model, {"prior__n_components": [1, 8]}, scoring=closeness, cv=2).fit(X)
     assert search.best_params_ == {"prior__n_components": 8}
     assert len(search.best_estimator_.prior_.weights_) == 8
@@ -536,7 +536,7 @@ def test_grid_search_over_the_prior_takes_a_distance_of_samples() -> None:
     def nearness(model: fn.AutoEncoder, X: np.ndarray) -> float:
         return -float(model.reconstruction_error(X).mean())
 
-    search = GridSearchCV(small(budget="60 steps"), {"latent_dim": [1, 2]}, scoring=nearness, cv=2)
+    search = GridSearchCV(small(budget="30 steps"), {"latent_dim": [1, 2]}, scoring=nearness, cv=2)
     assert search.fit(X).best_params_ == {"latent_dim": 2}
 
 
