@@ -252,6 +252,10 @@ def test_refitting_forgets(family: str) -> None:
     assert vars(used).keys() == vars(fresh).keys()
 
 
+def test_a_fitted_model_lists_what_it_has(family: str) -> None:
+    assert "encoding_" in dir(make(family).fit(CASES["vectors"].X))
+
+
 def test_clone_params_and_repr(family: str) -> None:
     model = make(family)
     assert arguments(clone(model)) == arguments(model)

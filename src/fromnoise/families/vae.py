@@ -159,7 +159,9 @@ class VAE(Interpolation, LatentModel):
 
     @property
     def _pseudo_inputs(self) -> Tensor:
-        return cast(_PseudoInputs, self.networks_["pseudo_inputs"]).rows
+        return cast(
+            _PseudoInputs, self.networks_.pseudo_inputs
+        ).rows  # AttributeError if there are none, for dir()
 
     # --- loss ---------------------------------------------------------------------------------
 
