@@ -161,7 +161,7 @@ class VAE(Interpolation, LatentModel):
     def _pseudo_inputs(self) -> Tensor:
         return cast(
             _PseudoInputs, self.networks_.pseudo_inputs
-        ).rows  # AttributeError if there are none, for dir()
+        ).rows  # dir() wants an AttributeError
 
     # --- loss ---------------------------------------------------------------------------------
 
