@@ -305,6 +305,7 @@ def test_ddpm_beats_a_single_gaussian() -> None:
         ({"grid": "karras"}, "grid"),
         ({"guidance_interval": (0.0, 2.0)}, "guidance_interval"),
         ({"guidance_interval": 0.5}, "guidance_interval"),
+        ({"guidance_interval": (0.5, 0.1)}, "in order of time"),
         ({"guidance_rescale": 1.5}, "guidance_rescale"),
     ],
 )

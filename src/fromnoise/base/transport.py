@@ -287,6 +287,8 @@ class TransportModel(EarlierNetwork, FieldModel):
             raise ValueError(f"guidance_interval must be two times, got {interval!r}.")
         for bound in interval:
             _check_number("guidance_interval", bound, 0.0, 1.0)
+        if interval[0] > interval[1]:
+            raise ValueError(f"guidance_interval must be in order of time, got {interval!r}.")
 
     def _no_condition(self, n: int) -> np.ndarray:
         if self.condition_ is None or self.condition_dropout_ == 0:
