@@ -13,7 +13,7 @@ from fromnoise import families
 TINY = {
     "gmm": {"n_components": 2, "max_iter": 5, "tol": 1.0},
     "autoencoder": {
-        "budget": "8 steps",
+        "budget": "20 steps",
         "network": "small",
         "latent_dim": 2,
         "prior": families.GaussianMixture(n_components=2, max_iter=5, tol=1.0),
