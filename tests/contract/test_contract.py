@@ -253,7 +253,21 @@ def test_refitting_forgets(family: str) -> None:
 
 
 def test_a_fitted_model_lists_what_it_has(family: str) -> None:
-    assert "encoding_" in dir(make(family).fit(CASES["vectors"].X))
+    model = make(family).fit(CASES["vectors"].X)
+    listed = dir(model)
+    assert {"encoding_", "fit"} <= {*listed}
+    for name in ("sample", "score_samples", "encode", "impute", "reconstruct"):
+        assert (name in listed) == hasattr(model, name)
+
+
+def test_a_list_of_names_computes_nothing(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(family).fit(CASES["vectors"].X)
+
+    def costly(self: Any) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(type(model), "n_evaluations", property(costly), raising=False)
+    assert "n_evaluations" in dir(model)
 
 
 def test_clone_params_and_repr(family: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.metadata import version
+from inspect import getattr_static
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
@@ -127,6 +128,18 @@ class GenerativeModel(BaseEstimator, ABC):
         if self.run_dir is not None and not isinstance(self.run_dir, str | PathLike):
             raise ValueError(f"run_dir must be a path or None, got {shown(self.run_dir)}.")
         open_journal(None, self.checkpoint_every)
+
+    def __dir__(self) -> list[str]:
+        r"""Return all names but those of methods that do not exist here.
+
+        scikit-learn asks for the value of each, and so for those of properties, which may cost
+        a sample or raise.
+        """
+        return [name for name in object.__dir__(self) if self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        method = getattr_static(type(self), name, None)
+        return not isinstance(method, capability) or self._cannot(name) is None
 
     # --- fitting ------------------------------------------------------------------------------
 

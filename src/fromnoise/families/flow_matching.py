@@ -273,7 +273,7 @@ class FlowMatching(TransportModel):
 
     @property
     def _start_moments(self) -> Moments:
-        return cast(Moments, self.networks_.source)  # dir() wants an AttributeError
+        return cast(Moments, self.networks_["source"])
 
     def _start_law(self) -> dict[str, Tensor]:
         if "source" not in self.networks_:

@@ -159,9 +159,7 @@ class VAE(Interpolation, LatentModel):
 
     @property
     def _pseudo_inputs(self) -> Tensor:
-        return cast(
-            _PseudoInputs, self.networks_.pseudo_inputs
-        ).rows  # dir() wants an AttributeError
+        return cast(_PseudoInputs, self.networks_["pseudo_inputs"]).rows
 
     # --- loss ---------------------------------------------------------------------------------
 
