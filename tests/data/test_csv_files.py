@@ -1,5 +1,7 @@
 r"""CSV: values that other readers destroy survive, and faults are named with their line."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from fromnoise.data import (
     fit_encoding,
     load,
 )
+from fromnoise.data.csv_files import refuse_misfit
 from fromnoise.errors import DataError
 
 
@@ -240,3 +243,9 @@ def test_files_without_header_or_rows_are_refused(read):
 def test_a_hundred_thousand_characters_in_one_field(read):
     with pytest.raises(DataError, match="line 2 is broken"):
         read("a,b\n" + "x" * 200_000 + ",1\n")
+
+
+def test_a_column_that_may_hold_text_is_not_read_again():
+    refuse_misfit(Path("no/such/file.csv"), "city", "text", "fit")
+    with pytest.raises(FileNotFoundError):
+        refuse_misfit(Path("no/such/file.csv"), "fare", "real", "fit")

@@ -117,11 +117,13 @@ def refuse_misfit(path: Path, column: str, kind: str, like: str, encoding: str =
         Traceback (most recent call last):
         fromnoise.errors.DataError: ...rides.csv', column 'fare', holds '1.5x' on line 4: ...
     """
+    if kind not in _KINDS:
+        return
+    what, fits = _KINDS[kind]
     place = shown(str(path), 120)
     text = _decoded(path.read_bytes(), place, encoding)
     mark = _delimiter(place, text)
     header, rows, lines = _parsed(place, text, mark)
-    what, fits = _KINDS.get(kind, ("", lambda field: True))
     for row, line in zip(rows, lines, strict=True):
         field = row[header.index(column)].strip()
         pointed = field if mark == "," else field.replace(",", ".")
