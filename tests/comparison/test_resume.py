@@ -22,7 +22,7 @@ from fromnoise.comparison import plan, resuming, worker
 from fromnoise.comparison.jobs import Job, Split, read_told, write_split
 from fromnoise.errors import ArtifactError, DataError
 from fromnoise.persistence import read_bundle, write_bundle
-from fromnoise.training import digest, sole_writer
+from fromnoise.training import digest, locks, sole_writer
 
 pytestmark = pytest.mark.usefixtures("few_trees")
 
@@ -521,3 +521,32 @@ def test_no_worker_outlives_its_parent_for_long(tmp_path):
         until(lambda: is_free(out))
     assert steps(out)[-1] > first
     assert not (out / "jobs" / "flow-0" / "result.json").exists()
+
+
+def test_what_stands_where_a_folder_should_goes_or_is_told(tmp_path):
+    job = Job("a", "gmm", {}, "9s", 0, 40, "split")
+    (tmp_path / "split").mkdir()
+    (tmp_path / "jobs").write_text("a file")
+    with pytest.raises(ArtifactError, match="jobs in it is no folder. Begin again"):
+        resuming.begun_in(tmp_path, overwrite=False, resume=True)
+    resuming.clear(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "x").write_text("a file")
+    assert resuming.kept_result(tmp_path / "x", job) is None and not (tmp_path / "x").exists()
+    (tmp_path / ".y.tmp").mkdir()
+    resuming.sweep(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_of_a_damaged_job_that_is_a_link_only_the_link_goes(tmp_path):
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "result.json").write_text("{")
+    (tmp_path / "x").symlink_to(tmp_path / "else")
+    assert resuming.kept_result(tmp_path / "x", Job("a", "gmm", {}, "9s", 0, 40, "split")) is None
+    assert not (tmp_path / "x").is_symlink() and (tmp_path / "else" / "result.json").exists()
+
+
+def test_a_folder_in_place_of_the_lock_is_told(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(FileExistsError, match="where the file of a lock should stand"):
+        locks.locked(tmp_path)

@@ -162,6 +162,8 @@ def begun_in(path: Path | None, overwrite: bool, resume: bool) -> Tree:
 
 def _begun(path: Path) -> Tree:
     anew = "Begin again with overwrite=True (--force), or choose another folder."
+    if (path / "jobs").exists() and not (path / "jobs").is_dir():
+        raise ArtifactError(f"{path} cannot be continued: jobs in it is no folder. {anew}")
     try:
         begun = read_told(path / "split")
     except ArtifactError as error:
@@ -206,7 +208,7 @@ def clear(path: Path) -> None:
     for name in _COMMITS:
         (path / name).unlink(missing_ok=True)
     for name in ("jobs", "split"):
-        shutil.rmtree(path / name, ignore_errors=True)
+        _remove(path / name)
 
 
 def sweep(path: Path) -> None:
@@ -215,8 +217,16 @@ def sweep(path: Path) -> None:
     Example:
         >>> sweep(Path("no/such/report"))
     """
-    for file in [*path.glob(".*.tmp"), *path.glob("jobs/*/.*.tmp")]:
-        file.unlink()
+    for left in [*path.glob(".*.tmp"), *path.glob("jobs/*/.*.tmp")]:
+        _remove(left)
+
+
+def _remove(path: Path) -> None:
+    r"""Remove what is there, whatever it is; of a link the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def can_go_on(path: Path) -> bool:
@@ -291,6 +301,8 @@ def kept_result(folder: Path, job: Job) -> dict[str, Any] | None:
         True
     """
     if not (folder / "result.json").exists():
+        if not folder.is_dir():
+            _remove(folder)
         return None
     try:
         result = json.loads((folder / "result.json").read_text())
@@ -304,7 +316,7 @@ def kept_result(folder: Path, job: Job) -> dict[str, Any] | None:
                 raise ArtifactError(f"{name} is missing.")
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         logger.warning("%s is damaged, so it is fitted again: %s", folder, error)
-        shutil.rmtree(folder)
+        _remove(folder)
         return None
     return dict(result)
 

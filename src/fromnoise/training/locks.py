@@ -29,6 +29,7 @@ def locked(folder: Path) -> int:
 
     Raises:
         BlockingIOError: If another process holds it; the message says which.
+        FileExistsError: If a folder stands where the lock should.
 
     Example:
         >>> import tempfile
@@ -39,7 +40,13 @@ def locked(folder: Path) -> int:
         >>> os.close(lock)
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    lock = os.open(folder / NAME, flags, 0o644)
+    try:
+        lock = os.open(folder / NAME, flags, 0o644)
+    except IsADirectoryError:
+        raise FileExistsError(
+            f"{folder / NAME} is a folder, where the file of a lock should stand. Remove it, or"
+            " choose another folder."
+        ) from None
     try:
         _hold(lock)
     except (BlockingIOError, PermissionError):  # the latter on Windows
