@@ -203,6 +203,14 @@ def test_what_is_decoded_by_parts_is_what_is_decoded_at_once(
     z[299, 1] = np.nan
     with pytest.raises(DataError, match="z must be finite"):
         gan.decode(z)
+    with pytest.raises(DataError, match="z must hold real numbers, got complex128"):
+        gan.decode(z * 1j)
+    with pytest.raises(DataError, match="z must hold real numbers"):
+        gan.decode([["a", "b"]])
+    with pytest.raises(DataError, match="z must be an array of numbers"):
+        gan.decode([[1.0, 2.0], [3.0]])
+    told = torch.zeros(3, 2, requires_grad=True)
+    assert np.array_equal(np.asarray(gan.decode(told)), np.asarray(gan.decode(np.zeros((3, 2)))))
 
 
 def test_c14_what_is_decoded_is_held_once(mapped: Any) -> None:

@@ -527,7 +527,7 @@ def test_what_stands_where_a_folder_should_goes_or_is_told(tmp_path):
     job = Job("a", "gmm", {}, "9s", 0, 40, "split")
     (tmp_path / "split").mkdir()
     (tmp_path / "jobs").write_text("a file")
-    with pytest.raises(ArtifactError, match="jobs in it is no folder. Begin again"):
+    with pytest.raises(ArtifactError, match=r"jobs in it is no folder\. Begin again"):
         resuming.begun_in(tmp_path, overwrite=False, resume=True)
     resuming.clear(tmp_path)
     assert [*tmp_path.iterdir()] == []

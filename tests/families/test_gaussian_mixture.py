@@ -185,6 +185,8 @@ def test_rows_of_weight_two_count_twice() -> None:
     for bad in (np.ones(299), -np.ones(300), np.zeros(300), np.full(300, np.nan)):
         with pytest.raises(fn.DataError, match="sample_weight"):
             fn.GaussianMixture().fit(X, sample_weight=bad)
+    with pytest.raises(fn.DataError, match="sample_weight must be 300 numbers"):
+        fn.GaussianMixture().fit(X, sample_weight="abc")
     with pytest.raises(fn.DataError, match="The sum of sample_weight is not finite"):
         fn.GaussianMixture().fit(X, sample_weight=np.full(300, 1e308))
 
@@ -531,6 +533,8 @@ def test_images_are_modelled_as_vectors_of_pixels() -> None:
         ({"max_iter": 0}, "max_iter"),
         ({"reg_covar": "x"}, "reg_covar"),
         ({"n_components": 2, "means_init": np.zeros((3, 2))}, "means_init"),
+        ({"n_components": 1, "means_init": [[np.inf, 0.0]]}, "means_init must be finite"),
+        ({"n_components": 1, "precisions_init": "abc"}, "precisions_init must be an array"),
         ({"precision": "float23"}, "Did you mean 'float32'"),
         ({"n_components": 2, "weights_init": [0.5, 0.6]}, "weights_init"),
         ({"n_components": 2, "precisions_init": np.ones(3)}, "precisions_init"),

@@ -528,7 +528,7 @@ class GenerativeModel(BaseEstimator, ABC):
             Rows of the kind that ``fit`` was given.
         """
         check_is_fitted(self)
-        z = z if isinstance(z, np.ndarray) else np.asarray(z, dtype=np.float32)
+        z = _codes_array(z)
         width = self._code_width()
         if z.ndim != 2 or z.shape[1] != width or not len(z):
             raise DataError(f"z must have the shape (n, {width}), n at least 1, got {z.shape}.")
@@ -664,6 +664,18 @@ class GenerativeModel(BaseEstimator, ABC):
 def _joined(parts: list[Encoded], encoding: Encoding) -> Encoded:
     codes = np.concatenate([p.codes for p in parts])
     return Encoded(np.concatenate([p.values for p in parts]), codes, encoding.observed(codes))
+
+
+def _codes_array(z: Any) -> np.ndarray:
+    r"""Return codes as an array of real numbers, of any type: a map is not read for it."""
+    try:
+        z = np.asanyarray(z.detach().cpu() if hasattr(z, "detach") else z)
+        z = z.astype(np.float32) if z.dtype == object else z
+    except (TypeError, ValueError) as error:
+        raise DataError(f"z must be an array of numbers: {error}") from error
+    if z.dtype.kind not in "biuf":
+        raise DataError(f"z must hold real numbers, got {z.dtype}.")
+    return z
 
 
 @lru_cache

@@ -310,7 +310,7 @@ class GaussianMixture(GenerativeModel):
         return mixture
 
     def _weights_start(self, weights: Any, mixture: Mixture) -> Tensor:
-        value = torch.as_tensor(np.asarray(weights, dtype=np.float64))
+        value = torch.from_numpy(_numbers("weights_init", weights))
         sound = value.shape == mixture.log_weights.shape and bool((value >= 0).all())
         if not sound or abs(float(value.sum()) - 1) > 1e-6:
             raise ValueError(
@@ -319,7 +319,7 @@ class GaussianMixture(GenerativeModel):
         return value.log()
 
     def _means_start(self, means: Any, mixture: Mixture) -> Tensor:
-        value = np.asarray(means, dtype=np.float64)
+        value = _numbers("means_init", means)
         shift, scale, active = self._linear()
         if value.shape != (len(mixture.means), len(active)):
             raise ValueError(
@@ -330,7 +330,7 @@ class GaussianMixture(GenerativeModel):
         return torch.from_numpy(value[:, self.varying_])
 
     def _scale_start(self, precisions: Any, mixture: Mixture, rows: Rows) -> Tensor:
-        value = torch.as_tensor(np.asarray(precisions, dtype=np.float64))
+        value = torch.from_numpy(_numbers("precisions_init", precisions))
         k, units = len(mixture.means), rows.units
         _, _, active = self._linear()
         d = len(active)
@@ -669,3 +669,14 @@ class GaussianMixture(GenerativeModel):
         for name in state.keys() - set(parts):
             setattr(self, name, state[name])
         self.lower_bound_ = -math.inf if self.lower_bound_ is None else self.lower_bound_
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    r"""Return an argument as a new array of float64."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite; it holds NaN or infinity.")
+    return array

@@ -293,7 +293,10 @@ def checked_weight(weight: Any, n: int) -> Tensor | None:
     """
     if weight is None:
         return None
-    value = torch.as_tensor(np.asarray(weight, dtype=np.float64))
+    try:
+        value = torch.from_numpy(np.array(weight, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight must be {n} numbers: {error}") from error
     if value.shape != (n,) or not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
         raise DataError(f"sample_weight must be {n} finite numbers that are not negative.")
     total = float(value.sum())
