@@ -374,6 +374,7 @@ def test_scores_are_in_the_units_of_the_data(family: str) -> None:
         ({"budget": "soon"}, "budget"),
         ({"missing": "modle"}, "Did you mean 'model'"),
         ({"random_state": -1}, "random_state"),
+        ({"verbose": np.ones(2)}, r"verbose takes no array, got one of shape \(2,\)"),
     ],
 )
 def test_bad_arguments_are_refused_before_training(

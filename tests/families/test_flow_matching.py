@@ -348,6 +348,9 @@ def test_a_diverged_fit_says_so_and_stays_usable() -> None:
         ({"condition_dropout": 1.0}, "condition_dropout"),
         ({"temperature": -1.0}, "temperature"),
         ({"budget": "0 steps"}, "budget"),
+        ({"callbacks": print}, "callbacks must be a list of functions"),
+        ({"callbacks": [1]}, "callbacks must be a list of functions"),
+        ({"learning_rate": np.ones(2)}, "learning_rate takes no array"),
     ],
 )
 def test_bad_arguments_get_clear_errors(bad: dict[str, Any], message: str) -> None:

@@ -136,3 +136,17 @@ def test_row_32_gradients():
     assert torch.autograd.gradcheck(
         of_parameters, [x.requires_grad_(), *start], eps=1e-6, atol=1e-5, fast_mode=True
     )
+
+
+def test_low_precision_changes_result_and_gradients_by_a_rounding():
+    net = awake(build((1, 8, 8)))
+    x, t = torch.randn(16, 1, 8, 8), torch.rand(16)
+    results = []
+    for low in (False, True):
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            out = net(x, t)
+        out.float().pow(2).mean().backward()
+        results.append([out.detach().float(), *(p.grad.clone() for p in net.parameters())])
+    for exact, rounded in zip(*results, strict=True):
+        assert (rounded - exact).norm() < 0.03 * exact.norm()

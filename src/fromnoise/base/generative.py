@@ -120,6 +120,10 @@ class GenerativeModel(BaseEstimator, ABC):
         for field in fields(self):
             allowed = _literals(hints[field.name])
             value = getattr(self, field.name)
+            if getattr(value, "ndim", 0) and hints[field.name] is not Any:
+                raise ValueError(
+                    f"{field.name} takes no array, got one of shape {tuple(value.shape)}."
+                )
             closed = getattr(hints[field.name], "__origin__", None) is Literal
             if (isinstance(value, str) or closed) and allowed and value not in allowed:
                 hint = did_you_mean(str(value), allowed)

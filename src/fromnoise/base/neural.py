@@ -161,6 +161,8 @@ class NeuralModel(GenerativeModel):
         if not is_number(share) or not 0 <= share < 1:
             raise ValueError(f"validation_fraction must lie in [0, 1), got {share!r}.")
         _check_device(self.device)
+        if not isinstance(self.callbacks, Sequence) or not all(map(callable, self.callbacks)):
+            raise ValueError(f"callbacks must be a list of functions, got {self.callbacks!r}.")
 
     def _check_network(self) -> None:
         if isinstance(self.network, str):
