@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import fromnoise as fn
+from fromnoise.base import field
 from fromnoise.metrics import energy_distance
 from fromnoise.transport.paths import PATHS, angle
 from fromnoise.transport.samplers import SOLVERS, Ancestral
@@ -257,6 +258,17 @@ def test_it_learns_a_correlated_gaussian() -> None:
     z = model.encode(X[:1200])
     np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.15)
     np.testing.assert_allclose(model.decode(z[:50]), X[:50], atol=1e-3)
+
+
+def test_scores_and_codes_of_a_trained_network_hardly_change_with_finer_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = fn.data.load("moons").X
+    model = small(budget="300 steps").fit(X[:1000])
+    scores, codes = model.score_samples(X[:50]), model.encode(X[:50])
+    monkeypatch.setattr(field, "EXACT_STEPS", 4 * field.EXACT_STEPS)
+    np.testing.assert_allclose(scores, model.score_samples(X[:50]), rtol=0, atol=0.06)
+    np.testing.assert_allclose(codes, model.encode(X[:50]), rtol=0, atol=0.03)
 
 
 def test_score_and_codes_know_nothing_of_sampling() -> None:
