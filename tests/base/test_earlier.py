@@ -145,7 +145,7 @@ def test_evaluations_are_counted() -> None:
     assert 0 < within < 40 and within % 2 == 0
     assert model.set_params(guidance=1.0).n_evaluations == 20 + within // 2
     assert model.set_params(autoguidance=1.0).n_evaluations == 20
-    unconditional = fitted("flow", None, guidance=2.0, autoguidance=2.0, steps=5)
+    unconditional = fitted("flow", None, autoguidance=2.0, steps=5)
     assert unconditional.n_evaluations == 20
 
 
@@ -327,7 +327,7 @@ def test_a_share_lies_between_0_and_1(share: Any) -> None:
 
 @pytest.mark.parametrize("w", [math.inf, math.nan, "2", None, np.array([1.0, 2.0])])
 def test_a_strength_is_a_finite_number(w: Any) -> None:
-    with pytest.raises(ValueError, match="autoguidance must be"):
+    with pytest.raises(ValueError, match=r"autoguidance (must be|takes no array)"):
         fitted(autoguidance=w)
 
 

@@ -121,6 +121,11 @@ def test_bits_of_images_count_every_pixel() -> None:
     assert not hasattr(model, "score_samples")
 
 
+def test_images_are_estimated_beyond_sixteen_pixels() -> None:
+    for side, kind in ((4, "exact"), (5, "estimate")):
+        assert silent(RNG.random((20, side, side)).astype(np.float32)).score_kind_ == kind
+
+
 def test_bits_belong_to_the_row_and_probes_to_all_its_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,6 +134,7 @@ def test_bits_belong_to_the_row_and_probes_to_all_its_draws(
     bits = model.bits_per_dim(X[:30], draws=3)
     assert (model.bits_per_dim(X[11:12], draws=3) == bits[11]).all()
     assert not (model.set_params(random_state=1).bits_per_dim(X[:30], draws=3) == bits).all()
+    assert np.isfinite(model.set_params(random_state=2**130).bits_per_dim(X[:2])).all()
     model.set_params(random_state=0)
     monkeypatch.setattr(field, "EXACT_COLUMNS", 1)
     keys = []

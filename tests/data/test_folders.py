@@ -43,7 +43,7 @@ def listed(folder, name):
     with pytest.raises(DataError) as caught:
         load(folder)
     message = str(caught.value)
-    assert message.startswith("1 files cannot be used") and message.count("\n") == 1
+    assert message.startswith("1 file cannot be used") and message.count("\n") == 1
     assert name in message
     return message
 
@@ -360,7 +360,7 @@ def test_all_bad_files_are_listed_in_a_table(folder):
     with pytest.raises(DataError) as caught:
         load(folder)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "25 files cannot be used; mend or remove them:" and len(lines) == 22
+    assert lines[0] == "25 files cannot be used; mend or remove:" and len(lines) == 22
     assert lines[1].split(maxsplit=1) == [
         "'cat/bad00.png'",
         "holds no PNG, JPEG, WEBP or BMP image",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import fromnoise as fn
 from fromnoise.base import field
 from fromnoise.metrics import energy_distance
+from fromnoise.networks import defaults
 from fromnoise.transport.paths import PATHS, angle
 from fromnoise.transport.samplers import SOLVERS, Ancestral
 from fromnoise.transport.solvers import integrate
@@ -148,7 +149,8 @@ def test_every_solver_and_prediction_draws_from_a_known_gaussian(
 
 @pytest.mark.parametrize("solver", ["ancestral", "ddim", "edm"])
 def test_fresh_noise_belongs_to_the_row_and_the_seed(solver: Any) -> None:
-    model = small(solver=solver, steps=4, churn=0.7).fit(gaussian(200))
+    churn = 0.0 if solver == "ancestral" else 0.7
+    model = small(solver=solver, steps=4, churn=churn).fit(gaussian(200))
     many = model.sample(1100, random_state=0)
     for n in (1, 255, 257, 1030):
         assert (model.sample(n, random_state=0) == many[:n]).all()
@@ -166,6 +168,22 @@ def test_fresh_noise_of_images_belongs_to_the_row_too() -> None:
     many = model.sample(140, random_state=0)  # a padded block has 128 rows of this size
     for n in (3, 129):
         assert (model.sample(n, random_state=0) == many[:n]).all()
+
+
+def test_fresh_noise_is_the_same_in_the_larger_blocks_of_another_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = np.random.default_rng(0).random((30, 8, 8)).astype(np.float32)
+    model = small(solver="ancestral", steps=3, budget="2 steps").fit(X)
+    drawn = model.sample(300, random_state=0)  # in blocks of 64
+    monkeypatch.setattr(model, "_device", lambda: "cpu:0")
+    rows = defaults.evaluation_rows
+
+    def larger(shape: tuple[int, ...], device: str = "cpu") -> int:
+        return 256 if ":" in device else rows(shape)
+
+    monkeypatch.setattr(defaults, "evaluation_rows", larger)
+    np.testing.assert_allclose(model.sample(300, random_state=0), drawn, atol=1e-4)
 
 
 def test_blocks_of_rows_have_different_fresh_noise() -> None:
@@ -245,6 +263,28 @@ def test_scores_and_codes_of_a_known_gaussian(prediction: str) -> None:
     np.testing.assert_allclose(back, X[:200], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_density_of_a_trained_network_has_integral_1_and_codes_come_back(
+    prediction: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    X = (np.where(rng.random(300) < 0.5, -2.0, 1.0) + 0.3 * rng.normal(size=300))[:, None]
+    model = small(prediction=prediction, budget="150 steps").fit(X)
+    places = np.linspace(-8, 8, 1024)[:, None]
+    density = np.exp(model.score_samples(places))
+    assert density.sum() * (places[1, 0] - places[0, 0]) == pytest.approx(1, abs=2e-4)
+    np.testing.assert_allclose(model.decode(model.encode(X[:40])), X[:40], atol=5e-4)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_levels_drawn_by_the_noise_are_the_same_on_every_path(path: Any) -> None:
+    # Karras' ln σ ~ N(-1.2, 1.2²) where the data have standard deviation 1/2.
+    model = small(path=path, time_sampling="log-normal")
+    level = model._angles(50_000, torch.Generator().manual_seed(0)).tan().log()  # ln α/σ
+    assert level.mean().item() == pytest.approx(1.2 + math.log(0.5), abs=0.02)
+    assert level.std().item() == pytest.approx(1.2, abs=0.02)
+
+
 def test_it_learns_a_correlated_gaussian() -> None:
     X = gaussian()
     model = small(budget="400 steps").fit(X)
@@ -275,7 +315,7 @@ def test_score_and_codes_know_nothing_of_sampling() -> None:
     model = small(budget="50 steps").fit(gaussian(300))
     X = gaussian(30)
     before, codes = model.score_samples(X), model.encode(X)
-    model.set_params(solver="ancestral", steps=2, temperature=0.3, grid="rho", churn=1.0)
+    model.set_params(solver="edm", steps=2, temperature=0.3, grid="rho", churn=1.0)
     assert (model.score_samples(X) == before).all()
     assert (model.encode(X) == codes).all()
     assert model.score_kind_ == "exact"
@@ -314,6 +354,7 @@ def test_ddpm_beats_a_single_gaussian() -> None:
         ({"solver": "dpm++2n"}, "Did you mean 'dpm\\+\\+2m'"),
         ({"churn": -1.0}, "churn"),
         ({"churn": 2.0, "solver": "ddim"}, "η"),
+        ({"churn": 0.5}, 'churn is for solver="ddim" or "edm"; with \'adams\''),
         ({"grid": "karras"}, "grid"),
         ({"guidance_interval": (0.0, 2.0)}, "guidance_interval"),
         ({"guidance_interval": 0.5}, "guidance_interval"),
@@ -324,6 +365,42 @@ def test_ddpm_beats_a_single_gaussian() -> None:
 def test_bad_arguments_get_clear_errors(bad: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**bad).fit(gaussian(100))
+
+
+@pytest.mark.parametrize("change", [{"prediction": "noise"}, {"path": "edm"}])
+def test_what_the_network_has_learnt_cannot_be_changed_after_the_fit(
+    change: dict[str, Any],
+) -> None:
+    X = gaussian(100)
+    model = small(budget="2 steps").fit(X)
+    before = model.sample(3, random_state=0)
+    model.set_params(**change)
+    for use in ("score_samples", "score_interval", "encode", "decode", "impute", "interpolate"):
+        given = (X[:1], X[1:2]) if use == "interpolate" else (X[:1],)
+        with pytest.raises(ValueError, match="set it back, or fit again"):
+            getattr(model, use)(*given)
+    with pytest.raises(ValueError, match="set it back, or fit again"):
+        model.sample(2)
+    model.set_params(path="linear", prediction="velocity")
+    assert (model.sample(3, random_state=0) == before).all()
+    model.set_params(**change).fit(X).sample(3)
+
+
+def test_guidance_without_what_it_needs_is_refused_before_training() -> None:
+    X = gaussian(100)
+    with pytest.raises(ValueError, match="this fit has no y"):
+        small(guidance=3.0).fit(X)
+    with pytest.raises(ValueError, match="condition_dropout above 0"):
+        small(guidance=3.0, condition_dropout=0.0).fit(X, np.arange(100) % 2)
+    model = small(budget="2 steps").fit(X).set_params(guidance=3.0)
+    assert model.score_samples(X[:2]).shape == (2,)  # guidance is for samples
+    with pytest.raises(ValueError, match="this fit has no y"):
+        model.sample(2)
+
+
+def test_evaluations_are_counted_where_steps_fall_together() -> None:
+    model = small(steps=1000, solver="ddim", budget="2 steps").fit(gaussian(60))
+    assert model.n_evaluations == model._counted() < 1000
 
 
 def test_a_learnt_weighting_is_saved(tmp_path: Any) -> None:

@@ -348,6 +348,10 @@ def test_a_diverged_fit_says_so_and_stays_usable() -> None:
         ({"condition_dropout": 1.0}, "condition_dropout"),
         ({"temperature": -1.0}, "temperature"),
         ({"budget": "0 steps"}, "budget"),
+        ({"sigma_min": 0.1, "path": "vp-cosine"}, "leave it at 0"),
+        ({"objective": "mean-flow", "time_sampling": "log-normal"}, "leave time_sampling at"),
+        ({"condition_dropout": 1.0}, r"in \[0, 1\)"),
+        ({"guidance": "a"}, "guidance must be a finite number, got 'a'"),
         ({"callbacks": print}, "callbacks must be a list of functions"),
         ({"callbacks": [1]}, "callbacks must be a list of functions"),
         ({"learning_rate": np.ones(2)}, "learning_rate takes no array"),
@@ -380,6 +384,24 @@ def test_arguments_changed_after_fit_are_checked_too(change: dict[str, Any], mes
         model.sample(2)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objective": "mean-flow"},
+        {"objective": "mean-flow", "solver": "mean"},
+        {"path": "vp-cosine"},
+        {"sigma_min": 0.3},
+        {"bridge_noise": 1.0},
+    ],
+)
+def test_what_the_network_has_learnt_cannot_be_changed_after_the_fit(
+    change: dict[str, Any],
+) -> None:
+    model = small(budget="2 steps").fit(gaussian(100)).set_params(**change)
+    with pytest.raises(ValueError, match="set it back, or fit again"):
+        model.sample(2)
+
+
 def test_what_was_never_learnt_is_refused(tmp_path: Any) -> None:
     X, y = gaussian(100), np.arange(100) % 2
     model = small(condition_dropout=0.0).fit(X, y).set_params(condition_dropout=0.1)
@@ -391,7 +413,7 @@ def test_what_was_never_learnt_is_refused(tmp_path: Any) -> None:
     with pytest.raises(ValueError, match="condition_dropout"):
         model.set_params(guidance=3.0).sample(2, y=1)
     assert model.fit(X, y).sample(2, y=1).shape == (2, 2)  # now it was learnt
-    unconditional = small(condition_dropout=0.0, guidance=3.0).fit(X)
-    assert unconditional.sample(2).shape == (2, 2)  # there is nothing to guide
+    with pytest.raises(ValueError, match="this fit has no y"):
+        small(guidance=3.0).fit(X)
     with pytest.raises(fn.DataError, match="constant"):
         small().fit(np.zeros((20, 2)))

@@ -203,3 +203,13 @@ def test_noise_is_decoded_and_not_transported() -> None:
 def test_bad_sources_get_clear_errors(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**arguments).fit(HIGH[:50])
+
+
+def test_a_column_that_varies_in_the_source_alone_is_refused() -> None:
+    fixed = np.c_[HIGH[:50], np.full(50, 7.0)]
+    source = np.c_[LOW[:50], np.r_[np.full(48, 7.0), 1.0, 2.0]]
+    with pytest.raises(
+        fn.DataError, match="2 rows of the source differ from the data in a column"
+    ):
+        small(source=source).fit(fixed)
+    small(source=source[:48]).fit(fixed)

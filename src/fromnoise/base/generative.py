@@ -69,6 +69,7 @@ class GenerativeModel(BaseEstimator, ABC):
 
     family: ClassVar[str]
     _after_fit: ClassVar[tuple[str, ...]] = ()  # arguments that act on what is asked of a fit
+    _of_fit: ClassVar[tuple[str, ...]] = ()  # arguments that say what the networks have learnt
 
     budget: str = "auto"
     missing: Literal["auto", "error", "model"] = "auto"
@@ -132,6 +133,16 @@ class GenerativeModel(BaseEstimator, ABC):
         if self.run_dir is not None and not isinstance(self.run_dir, str | PathLike):
             raise ValueError(f"run_dir must be a path or None, got {shown(self.run_dir)}.")
         open_journal(None, self.checkpoint_every)
+
+    def _check_usable(self) -> None:
+        r"""Check that the model is fitted, and that its arguments are still those of the fit."""
+        check_is_fitted(self)
+        for name in self._of_fit:
+            was, now = self.fit_arguments_[name], getattr(self, name)
+            if was != now:
+                raise ValueError(
+                    f"{name} was {was!r} in the fit and is {now!r} now: set it back, or fit again."
+                )
 
     def __dir__(self) -> list[str]:
         r"""Return all names but those of methods that do not exist here.
@@ -299,7 +310,7 @@ class GenerativeModel(BaseEstimator, ABC):
             yield (X, self._labels([codes])) if return_y else X
 
     def _blocks(self, n: int, y: Any, seed: int) -> Iterator[tuple[Encoded, np.ndarray | None]]:
-        check_is_fitted(self)
+        self._check_usable()
         self._check_arguments()  # those of sampling may have changed since fit
         if not is_whole(n) or n < 1:
             raise ValueError(f"n_samples must be a positive int, got {shown(n)}.")
@@ -364,7 +375,7 @@ class GenerativeModel(BaseEstimator, ABC):
         Raises:
             DataError: If what is seen, or the mask, does not fit the data of ``fit``.
         """
-        check_is_fitted(self)
+        self._check_usable()
         self._check_arguments()
         seed = entropy(random_state)
         codes = None if y is None else self._given(y, data.n_rows(X))
@@ -456,7 +467,7 @@ class GenerativeModel(BaseEstimator, ABC):
             log p(x) or log p(x | y), ``(n,)``; −∞ for a row that differs from the training rows
             in an array's column that was constant there. Constant columns carry no density.
         """
-        check_is_fitted(self)
+        self._check_usable()
         self._check_arguments()  # some act on scores, and may have changed since fit
         X = self.encoding_.check(X)
         return self._by_parts(self._scores, X, self._given(y, data.n_rows(X)))
@@ -512,7 +523,7 @@ class GenerativeModel(BaseEstimator, ABC):
         Returns:
             Codes ``(n, k)``, float32.
         """
-        check_is_fitted(self)
+        self._check_usable()
         X = self.encoding_.check(X)
         n = data.n_rows(X)
         return self._by_parts(self._codes, X, self._needed(self._given(y, n), n))
@@ -531,7 +542,7 @@ class GenerativeModel(BaseEstimator, ABC):
         Returns:
             Rows of the kind that ``fit`` was given.
         """
-        check_is_fitted(self)
+        self._check_usable()
         z = _codes_array(z)
         width = self._code_width()
         if z.ndim != 2 or z.shape[1] != width or not len(z):

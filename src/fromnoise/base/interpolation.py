@@ -9,7 +9,6 @@ __all__ = ["Interpolation", "slerp"]
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from fromnoise.base.arguments import is_whole
 from fromnoise.base.capability import capability
@@ -71,7 +70,7 @@ class Interpolation(GenerativeModel):
             >>> way.shape, np.allclose(way[[0, -1]], X[:2], atol=1e-3)
             ((5, 2), True)
         """
-        check_is_fitted(self)
+        self._check_usable()
         if not is_whole(n) or n < 2:
             raise ValueError(f"n must be an int of at least 2, got {n!r}.")
         z_a, z_b = (np.asarray(self.encode(rows, y), np.float64) for rows in (a, b))

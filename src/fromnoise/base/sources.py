@@ -31,7 +31,7 @@ class SourceRows:
         encoding: Of the data.
 
     Raises:
-        DataError: If the rows are not like those of the data.
+        DataError: If the rows are not like those of the data, or vary where the data do not.
 
     Example:
         >>> X = np.array([[0.0], [2.0]])
@@ -46,6 +46,12 @@ class SourceRows:
             X = encoding.check(source)
         except DataError as error:
             raise DataError(f"The source does not match the data: {error}") from error
+        off = int(encoding.off_support(X).sum())
+        if off:
+            raise DataError(
+                f"{off} rows of the source differ from the data in a column that is constant in"
+                " the data, where a flow would lose them: leave that column out of both."
+            )
         self._rows = TrainingRows(X, encoding, None, np.arange(data.n_rows(X)))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from fromnoise.base.arguments import is_whole
@@ -75,7 +74,7 @@ def trajectory(
         >>> times.tolist(), bool((states[2::3] == model.sample(5, random_state=0)).all())
         ([0.0, 0.5, 1.0], True)
     """
-    check_is_fitted(model)
+    model._check_usable()
     model._check_arguments()
     if not is_whole(n_samples) or not 1 <= n_samples <= BLOCK:
         raise ValueError(f"n_samples must be from 1 to {BLOCK}, got {shown(n_samples)}.")

@@ -24,9 +24,10 @@ from fromnoise.base.earlier import EarlierNetwork
 from fromnoise.base.field import FieldModel, precise
 from fromnoise.base.generative import BLOCK
 from fromnoise.base.imputing import RowNoise, packed_known, unpacked
-from fromnoise.data import Condition, Encoded
+from fromnoise.data import Encoded
 from fromnoise.data.transforms import Partial
 from fromnoise.networks import Moments, default_network, null_condition
+from fromnoise.networks.defaults import evaluation_rows
 from fromnoise.persistence import Tree
 from fromnoise.training import torch_rng
 from fromnoise.transport.guidance import guided
@@ -129,6 +130,7 @@ class TransportModel(EarlierNetwork, FieldModel):
     def measure(self, rows: Tensor) -> None:
         r"""Take mean and standard deviation of packed rows; the path ends in standardised rows."""
         self.condition_dropout_ = self.condition_dropout  # sampling asks what was learnt
+        self._check_guidance()
         self.moments.set(rows, floor=STD_FLOOR)
 
     def _ask(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
@@ -156,7 +158,8 @@ class TransportModel(EarlierNetwork, FieldModel):
         guides = (self.guidance != 1 and self.condition_ is not None) + (self.autoguidance != 1)
         if self.solver == "dopri5" or (guides and self.guidance_interval != (0.0, 1.0)):
             return self._counted()
-        return self._method().evaluations(self.steps) * (1 + guides)
+        steps = len(self._times().unique()) - 1  # a grid may visit a time twice
+        return self._method().evaluations(steps) * (1 + guides)
 
     def _counted(self) -> int:
         calls: list[None] = []
@@ -185,7 +188,7 @@ class TransportModel(EarlierNetwork, FieldModel):
 
     def generate(self, z: Tensor, y: Tensor | None) -> Tensor:
         r"""Solve the ODE from noise to data with the model's solver, steps and guidance."""
-        return self._generate(z, y, torch.zeros(1, dtype=torch.int64))
+        return self._generate(z, y, torch.arange(len(z)))
 
     def _generate(self, z: Tensor, y: Tensor | None, row: Tensor, *key: int) -> Tensor:
         r"""Draw packed rows; fresh noise comes from ``key`` and the number of the first row."""
@@ -202,10 +205,13 @@ class TransportModel(EarlierNetwork, FieldModel):
         *key: int,
     ) -> Tensor:
         r"""Return the packed rows that a method makes of noise along ``times``."""
-        generator = torch_rng(*key, _FRESH, int(row[0]))
+        # Blocks differ between devices and the noise does not: it is drawn as a processor would.
+        size = evaluation_rows(self.encoding_.model_shape)
+        generators = [torch_rng(*key, _FRESH, int(first)) for first in row[::size]]
 
         def draw(x: Tensor) -> Tensor:
-            noise = torch.randn(x.shape, generator=generator)
+            parts = zip(x.split(size), generators, strict=True)
+            noise = torch.cat([torch.randn(part.shape, generator=g) for part, g in parts])
             return self.temperature * noise.to(x.device, x.dtype)
 
         x = self.temperature * precise(z)
@@ -220,10 +226,26 @@ class TransportModel(EarlierNetwork, FieldModel):
 
         return self.encoding_.unpack(self._in_blocks(function, starts.numpy(), y, np.arange(n)))
 
+    def _check_guidance(self) -> None:
+        if self.guidance == 1:
+            return
+        if self.condition_ is None:
+            raise ValueError(
+                "guidance leads towards the label of a row, and this fit has no y: leave it at 1,"
+                f" got {self.guidance!r}."
+            )
+        if self.condition_dropout_ == 0:
+            raise ValueError(
+                "guidance needs a model that was fitted with condition_dropout above 0; this one"
+                " never learns what p(x) without y is."
+            )
+
     def _guided(self, y: Tensor | None) -> Field:
+        self._check_guidance()
         others = []
         if y is not None and self.condition_ is not None and self.guidance != 1:
-            others.append((self._field(self._unlabelled(y, self.condition_)), self.guidance))
+            unlabelled = null_condition(y, self.condition_.n_classes)
+            others.append((self._field(unlabelled), self.guidance))
         if self.autoguidance != 1:
             others.append((self._earlier()._field(y), self.autoguidance))
         return guided(
@@ -233,14 +255,6 @@ class TransportModel(EarlierNetwork, FieldModel):
             rescale=self.guidance_rescale,
             path=self.route,
         )
-
-    def _unlabelled(self, y: Tensor, condition: Condition) -> Tensor:
-        if self.condition_dropout_ == 0:
-            raise ValueError(
-                "guidance needs a model that was fitted with condition_dropout above 0; this one"
-                " never learnt what p(x) without y is."
-            )
-        return null_condition(y, condition.n_classes)
 
     # --- imputing -----------------------------------------------------------------------------
 
@@ -278,7 +292,9 @@ class TransportModel(EarlierNetwork, FieldModel):
         super()._check_arguments()
         if not is_whole(self.steps) or self.steps < 1:
             raise ValueError(f"steps must be a positive int, got {self.steps!r}.")
-        _check_number("condition_dropout", self.condition_dropout, 0.0, float(np.nextafter(1, 0)))
+        dropout = self.condition_dropout
+        if not is_number(dropout) or not 0 <= dropout < 1:
+            raise ValueError(f"condition_dropout must be a number in [0, 1), got {dropout!r}.")
         _check_number("temperature", self.temperature, 0.0, math.inf)
         _check_number("guidance", self.guidance, -math.inf, math.inf)
         _check_number("guidance_rescale", self.guidance_rescale, 0.0, 1.0)
@@ -307,6 +323,10 @@ class TransportModel(EarlierNetwork, FieldModel):
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     if not (is_number(value) and math.isfinite(value) and low <= value <= high):
-        raise ValueError(
-            f"{name} must be a finite number from {low:g} to {high:g}, got {value!r}."
-        )
+        raise ValueError(f"{name} must be a finite number{_range(low, high)}, got {value!r}.")
+
+
+def _range(low: float, high: float) -> str:
+    if math.isinf(low):
+        return ""
+    return f" of at least {low:g}" if math.isinf(high) else f" from {low:g} to {high:g}"

@@ -154,7 +154,7 @@ class Plan:
             raise DataError(
                 f"{n} rows are too few to hold out {self.test_fraction:.0%} of them: expected at"
                 f" least {2 * FEWEST_MEASURED} held-out and {FEWEST_MEASURED} training rows."
-                " Change test_fraction, or add rows."
+                " Hold out more with test_fraction (--test-fraction), or add rows."
             )
         self._n_samples()
         if y is not None:

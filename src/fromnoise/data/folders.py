@@ -203,7 +203,8 @@ def _refuse_bad(root: Path, bad: list[tuple[Path, str]], good: int) -> None:
     width = max(len(name) for name, _ in rows)
     table = "\n".join(f"  {name:{width}}  {reason}" for name, reason in rows)
     more = f"\n  and {len(bad) - 20} more" if len(bad) > 20 else ""
-    raise DataError(f"{len(bad)} files cannot be used; mend or remove them:\n{table}{more}")
+    count = "1 file" if len(bad) == 1 else f"{len(bad)} files"
+    raise DataError(f"{count} cannot be used; mend or remove:\n{table}{more}")
 
 
 def _refuse_sizes(root: Path, pictures: list[Array]) -> None:

@@ -24,7 +24,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fromnoise.base import TransportModel
+from fromnoise.base import TransportModel, field
 from fromnoise.base.arguments import is_number
 from fromnoise.networks import TimeEmbedding
 from fromnoise.networks.layers import Zero
@@ -34,6 +34,7 @@ from fromnoise.transport.times import TIME_SAMPLERS
 from fromnoise.transport.weightings import WEIGHTINGS, error_share
 
 _QUARTER = math.pi / 2
+_LAST = 1 - 1e-3
 _LEAST = 1 / 160  # angle of z: where 160 parts of noise meet one of data, nothing can be told
 
 
@@ -74,6 +75,7 @@ class Diffusion(TransportModel):
 
     family: ClassVar[str] = "diffusion"
     _after_fit: ClassVar[tuple[str, ...]] = (*TransportModel._after_fit, "churn")
+    _of_fit: ClassVar[tuple[str, ...]] = ("path", "prediction")
 
     path: Literal["vp-linear", "vp-cosine", "edm", "linear"] = "linear"
     prediction: Literal["noise", "data", "velocity"] = "velocity"
@@ -111,6 +113,19 @@ class Diffusion(TransportModel):
         first = angle(self.clock, torch.zeros((), dtype=torch.float64)).item()
         return max(first, _LEAST) / _QUARTER
 
+    def exact_times(self) -> Tensor:
+        r"""Return times that are even on the arc, or in ln tan θ where its ends are stiff.
+
+        What the network predicts is divided by cos θ where it is the data, and by sin θ where it
+        is the noise, on the way to a velocity.
+        """
+        if self.prediction == "velocity":
+            return super().exact_times()
+        ends = torch.tensor([self.start, _LAST], dtype=torch.float64) * _QUARTER
+        first, last = ends.tan().log().tolist()
+        tangents = torch.linspace(first, last, field.EXACT_STEPS, dtype=torch.float64).exp()
+        return torch.cat([tangents.atan() / _QUARTER, torch.ones(1, dtype=torch.float64)])
+
     @property
     def fresh_noise(self) -> float:
         r"""The argument ``churn``."""
@@ -129,7 +144,7 @@ class Diffusion(TransportModel):
         if self.prediction == "velocity":
             return _QUARTER * guess.to(x.dtype)
         if self.prediction == "data":
-            t = t.clamp_max(1 - 1e-3)  # at the end the data are known, and tell no velocity
+            t = t.clamp_max(_LAST)  # at the end the data are known, and tell no velocity
         return convert(VP_COSINE, x, t, guess.to(x.dtype), self.prediction, "velocity")
 
     def objectives(self) -> list[Objective]:
@@ -168,5 +183,10 @@ class Diffusion(TransportModel):
         super()._check_arguments()
         if not is_number(self.churn) or not 0 <= self.churn < math.inf:
             raise ValueError(f"churn must be a number of at least 0, got {self.churn!r}.")
+        if self.churn and self.solver not in ("ddim", "edm"):
+            raise ValueError(
+                f'churn is for solver="ddim" or "edm"; with {self.solver!r} leave it at 0, got'
+                f" {self.churn!r}."
+            )
         if self.solver == "ddim" and self.churn > 1:
             raise ValueError(f'churn is η with solver="ddim", at most 1; got {self.churn!r}.')

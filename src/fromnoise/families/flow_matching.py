@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from fromnoise.base import TransportModel, capability
@@ -91,6 +90,7 @@ class FlowMatching(TransportModel):
     """
 
     family: ClassVar[str] = "flow"
+    _of_fit: ClassVar[tuple[str, ...]] = ("objective", "path", "sigma_min", "bridge_noise")
 
     source: Any = None
     objective: Literal["velocity", "mean-flow"] = "velocity"
@@ -184,6 +184,11 @@ class FlowMatching(TransportModel):
         super()._check_arguments()
         if not is_number(self.sigma_min) or not 0 <= self.sigma_min < 1:
             raise ValueError(f"sigma_min must be a number in [0, 1), got {self.sigma_min!r}.")
+        if self.sigma_min and self.path != "linear":
+            raise ValueError(
+                f'sigma_min is where path="linear" ends; leave it at 0 with {self.path!r}, got'
+                f" {self.sigma_min!r}."
+            )
         if not is_number(self.bridge_noise) or not 0 <= self.bridge_noise < math.inf:
             raise ValueError(f"bridge_noise must be at least 0, got {self.bridge_noise!r}.")
         self._check_mean_flow()
@@ -201,6 +206,11 @@ class FlowMatching(TransportModel):
         straight = self.path == "linear" and not self.bridge_noise
         if self.objective == "mean-flow" and not straight:
             raise ValueError('objective="mean-flow" needs path="linear" and no bridge_noise.')
+        if self.objective == "mean-flow" and self.time_sampling != "uniform":
+            raise ValueError(
+                'objective="mean-flow" draws pairs of times, uniformly: leave time_sampling at'
+                f' "uniform", got {self.time_sampling!r}.'
+            )
         if self.solver != "mean":
             return
         if self.objective != "mean-flow":
@@ -250,7 +260,7 @@ class FlowMatching(TransportModel):
             ...                  atol=1e-3))
             True
         """
-        check_is_fitted(self)
+        self._check_usable()
         return transported(self, X, y, backwards=backwards)
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
