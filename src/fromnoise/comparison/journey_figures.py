@@ -65,7 +65,7 @@ def _paths(paths: Array, names: list[str]) -> Picture:
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        _lines(axes, paths, MODEL, 0.45, 0.35)
+        _lines(axes, paths, MODEL, 0.6, 0.5)
         _dots(axes, paths[:, 0], REAL)
         _dots(axes, paths[:, -1], MODEL)
         _frame(axes, low, high, names)
