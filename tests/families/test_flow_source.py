@@ -195,6 +195,7 @@ def test_noise_is_decoded_and_not_transported() -> None:
         ({"source": LOW[:, :1]}, "The source does not match the data: X has 1 features"),
         ({"source": LOW * np.nan}, "The source does not match the data"),
         ({"source": "moons"}, "The source does not match the data"),
+        ({"source": fn.GaussianMixture()}, "source takes rows, .* got GaussianMixture"),
         ({"source": LOW, "temperature": 0.5}, "temperature"),
         ({"bridge_noise": -1.0}, "bridge_noise"),
         ({"bridge_noise": 0.1, "guidance_rescale": 0.5}, "guidance_rescale"),

@@ -41,6 +41,11 @@ class SourceRows:
     """
 
     def __init__(self, source: Any, encoding: Encoding) -> None:
+        if hasattr(source, "sample") and hasattr(source, "fit"):
+            raise DataError(
+                "source takes rows, such as those that a fitted model draws with sample(1000), got"
+                f" {type(source).__name__}."
+            )
         source = np.asarray(source) if isinstance(source, list) else source
         try:
             X = encoding.check(source)
