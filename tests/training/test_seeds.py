@@ -7,13 +7,20 @@ import pytest
 import torch
 from scipy import stats
 
-from fromnoise.training import entropy, numpy_rng, seed_of, torch_rng
+from fromnoise.training import entropy, normal_rows, numpy_rng, seed_of, torch_rng
 
 
 def test_keys_of_any_length_give_different_seeds():
     keys = [(), (0,), (0, 0), (0, 0, 0), (1,), (1, 0), (0, 1), (2**40,), (2**64 + 5, 3)]
     assert len({seed_of(*key) for key in keys}) == len(keys)
     assert all(0 <= seed_of(*key) < 2**64 for key in keys)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (1, 28, 28), (2, 5)])
+def test_first_normal_rows_do_not_depend_on_how_many_there_are(shape):
+    full = torch.randn(1024, *shape, generator=torch_rng(3))
+    for n in (1, 7, 16, 17, 300, 1023, 1024):
+        assert torch.equal(normal_rows(n, *shape, generator=torch_rng(3)), full[:n])
 
 
 def test_neighbouring_keys_give_unrelated_numbers():

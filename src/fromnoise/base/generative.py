@@ -117,9 +117,9 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _check_arguments(self) -> None:
         r"""Check what can be checked before any data is seen."""
-        hints = _hints(type(self))
+        hints, words = _hints(type(self)), _words(type(self))
         for field in fields(self):
-            allowed = _literals(hints[field.name])
+            allowed = words[field.name]
             value = getattr(self, field.name)
             if getattr(value, "ndim", 0) and hints[field.name] is not Any:
                 raise ValueError(
@@ -696,6 +696,11 @@ def _codes_array(z: Any) -> np.ndarray:
 @lru_cache
 def _hints(family: type) -> dict[str, Any]:
     return get_type_hints(family)
+
+
+@lru_cache  # arguments are checked at every call
+def _words(family: type) -> dict[str, list[str]]:
+    return {name: _literals(hint) for name, hint in _hints(family).items()}
 
 
 def _literals(hint: Any) -> list[str]:

@@ -37,7 +37,7 @@ from fromnoise.data import Encoded
 from fromnoise.errors import DataError
 from fromnoise.networks import Moments, defaults
 from fromnoise.persistence import Tree
-from fromnoise.training import Budget, seed_of, torch_rng
+from fromnoise.training import Budget, normal_rows, seed_of, torch_rng
 
 PRIOR_SHARE = 0.4
 _SPREAD_FLOOR = 1e-4  # of all pixels together, in model space
@@ -199,8 +199,8 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         for start in range(0, data.n_rows(X), BLOCK):
             index = np.arange(start, min(start + BLOCK, data.n_rows(X)))
             packed = self.encoding_.pack(self.encoding_.encode(data.take(X, index)))
-            shape = (BLOCK, self.latent_dim_)
-            noise = torch.randn(shape, generator=torch_rng(seed, _CODES, start))[: len(index)]
+            rng = torch_rng(seed, _CODES, start)
+            noise = normal_rows(len(index), self.latent_dim_, generator=rng)
             parts.append(self._in_blocks(_without_y(self.draw_code), packed, None, noise.numpy()))
         return np.concatenate(parts)
 
@@ -294,8 +294,8 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
 
     def _draw_codes(self, seed: int, block: int, n: int, y: np.ndarray | None) -> np.ndarray:
         if not hasattr(self, "prior_"):
-            noise = torch.randn(BLOCK, *self.noise_shape, generator=torch_rng(seed, block))
-            return noise[:n].numpy()
+            rng = torch_rng(seed, block)
+            return normal_rows(n, *self.noise_shape, generator=rng).numpy()
         given = None if y is None else self.prior_._given(y, n)
         encoded = self.prior_._draw(seed_of(seed, _DRAW), block, n, given)
         return np.asarray(self.prior_.encoding_.decode(encoded), dtype=np.float32)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fromnoise import data
 from fromnoise.base.arguments import is_number, is_whole
-from fromnoise.base.generative import BLOCK, GenerativeModel
+from fromnoise.base.generative import GenerativeModel
 from fromnoise.data import Condition, Encoded, Encoding
 from fromnoise.errors import ArtifactError, DataError, shown
 from fromnoise.networks import Moments, defaults
@@ -36,6 +36,7 @@ from fromnoise.training import (
     Objective,
     ProgressBar,
     Settings,
+    normal_rows,
     numpy_rng,
     seed_of,
     torch_rng,
@@ -299,7 +300,7 @@ class NeuralModel(GenerativeModel):
     # --- evaluation ---------------------------------------------------------------------------
 
     def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
-        noise = torch.randn(BLOCK, *self.noise_shape, generator=torch_rng(seed, block))[:n]
+        noise = normal_rows(n, *self.noise_shape, generator=torch_rng(seed, block))
         return self.encoding_.unpack(self._in_blocks(self.generate, noise.numpy(), y))
 
     def _in_blocks(

@@ -60,9 +60,12 @@ class SourceRows:
         self._rows = TrainingRows(X, encoding, None, np.arange(data.n_rows(X)))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        r"""Return n packed rows, drawn with replacement, integers spread by noise."""
-        index = torch.randint(len(self._rows), (n,), generator=generator)
+        r"""Return n packed rows, drawn with replacement, integers spread by noise.
+
+        The first rows do not depend on n.
+        """
         seed = int(torch.randint(2**62, (1,), generator=generator))
+        index = torch.randint(len(self._rows), (n,), generator=generator)
         rows, _ = self._rows.take(index.numpy(), np.random.default_rng(seed))
         return rows
 

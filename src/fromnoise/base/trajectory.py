@@ -94,7 +94,7 @@ def trajectory(
         kept = [model.moments.restore(recorder.states[i]).float() for i in seen]
         return torch.stack(kept, 1)
 
-    starts = model.draw_starts(BLOCK, torch_rng(seed, 0))[:n_samples]
+    starts = model.draw_starts(n_samples, torch_rng(seed, 0))
     packed = model._in_blocks(states, starts.numpy(), labels, np.arange(n_samples))
     encoding = model.encoding_
     rows = encoding.decode(encoding.unpack(packed.reshape(-1, *packed.shape[2:])))

@@ -22,14 +22,13 @@ from torch import Tensor, nn
 from fromnoise.base.arguments import is_number, is_whole
 from fromnoise.base.earlier import EarlierNetwork
 from fromnoise.base.field import FieldModel, precise
-from fromnoise.base.generative import BLOCK
 from fromnoise.base.imputing import RowNoise, packed_known, unpacked
 from fromnoise.data import Encoded
 from fromnoise.data.transforms import Partial
 from fromnoise.networks import Moments, default_network, null_condition
 from fromnoise.networks.defaults import evaluation_rows
 from fromnoise.persistence import Tree
-from fromnoise.training import torch_rng
+from fromnoise.training import normal_rows, torch_rng
 from fromnoise.transport.guidance import guided
 from fromnoise.transport.inpainting import inpaint, inpainting_times
 from fromnoise.transport.paths import Path, angle, time_at
@@ -105,8 +104,11 @@ class TransportModel(EarlierNetwork, FieldModel):
         return 0.0
 
     def draw_starts(self, n: int, generator: torch.Generator) -> Tensor:
-        r"""Return n points x_0 at t = 0, ``(n, *noise_shape)``: noise, unless a family differs."""
-        return torch.randn(n, *self.noise_shape, generator=generator)
+        r"""Return n points x_0 at t = 0, ``(n, *noise_shape)``: noise, unless a family differs.
+
+        The first ones do not depend on n.
+        """
+        return normal_rows(n, *self.noise_shape, generator=generator)
 
     # --- networks -----------------------------------------------------------------------------
 
@@ -219,7 +221,7 @@ class TransportModel(EarlierNetwork, FieldModel):
         return self.moments.restore(x).float()
 
     def _draw(self, seed: int, block: int, n: int, y: np.ndarray | None) -> Encoded:
-        starts = self.draw_starts(BLOCK, torch_rng(seed, block))[:n]
+        starts = self.draw_starts(n, torch_rng(seed, block))
 
         def function(z: Tensor, y: Tensor | None, row: Tensor) -> Tensor:
             return self._generate(z, y, row, seed, block)

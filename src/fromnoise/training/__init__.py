@@ -8,7 +8,7 @@ from fromnoise.training.fingerprints import digest, fingerprint, refuse_another
 from fromnoise.training.interrupts import Interrupts
 from fromnoise.training.locks import sole_writer
 from fromnoise.training.objectives import Batch, Objective, Settings
-from fromnoise.training.seeds import entropy, numpy_rng, seed_of, torch_rng
+from fromnoise.training.seeds import entropy, normal_rows, numpy_rng, seed_of, torch_rng
 from fromnoise.training.state import Memory, State
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "entropy",
     "fingerprint",
     "is_finished",
+    "normal_rows",
     "numpy_rng",
     "open_journal",
     "refuse_another",
