@@ -121,10 +121,13 @@ def figure(results: dict[str, Any], path: Path) -> None:
             marker = "*" if solver == ADAPTIVE else "o"
             style = {"marker": marker, "markersize": 3, "linestyle": "-" if number < 6 else "--"}
             axes.plot(*zip(*points, strict=True), label=solver, color=f"C{number % 6}", **style)
-        axes.axhline(result["floor"], color="grey", linestyle=":", label="real rows")
-        axes.set(xscale="log", title=name, xlabel="evaluations", ylabel=result["unit"])
-        axes.set_yscale("log" if result["floor"] > 0 else "symlog")
-    panels[-1].legend(fontsize=7, ncols=2)
+        if result["floor"] > 0:
+            axes.axhline(result["floor"], color="grey", linestyle=":", label="real rows")
+        rows = [values for solver, values in result["curves"].items() if solver != "edm"]
+        most = max(value for values in rows for value in values.values())
+        axes.set(xscale="log", yscale="log", title=name, xlabel="evaluations")
+        axes.set(ylabel=result["unit"], ylim=(None, 1.5 * most))  # "edm" starts far beyond
+    panels[0].legend(fontsize=7, ncols=2)
     pyplot.tight_layout()
     pyplot.savefig(path, dpi=110)
 
