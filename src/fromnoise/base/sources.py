@@ -37,7 +37,7 @@ class SourceRows:
         >>> X = np.array([[0.0], [2.0]])
         >>> rows = SourceRows(X + 9, data.fit_encoding(X))
         >>> rows.draw(4, torch.Generator().manual_seed(0)).flatten()
-        tensor([ 8., 10., 10.,  8.])
+        tensor([10.,  8., 10., 10.])
     """
 
     def __init__(self, source: Any, encoding: Encoding) -> None:
