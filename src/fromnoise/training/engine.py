@@ -11,7 +11,8 @@ so one seed gives one result on one machine, and a later start at step k needs n
 a journal keeps of the :class:`~fromnoise.training.state.State` after a step is all it takes.
 
 A loss or gradient that is not finite is never applied: the step is skipped, and after ten in a
-row the fit ends as ``"diverged"`` with the best averaged weights so far.
+row the fit ends as ``"diverged"`` with the best averaged weights so far. To know it before the
+step, and to hold a budget in seconds, the loop waits for the device once a step.
 """
 
 __all__ = ["Outcome", "Rows", "train"]
