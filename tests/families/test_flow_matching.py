@@ -402,6 +402,13 @@ def test_what_the_network_has_learnt_cannot_be_changed_after_the_fit(
         model.sample(2)
 
 
+def test_codes_check_arguments_changed_after_the_fit_too() -> None:
+    model = small(budget="2 steps").fit(gaussian(100)).set_params(sigma_min=np.zeros(2))
+    for use in (model.encode, model.decode, model.score_samples, model.score_interval):
+        with pytest.raises(ValueError, match="sigma_min takes no array"):
+            use(gaussian(2))
+
+
 def test_what_was_never_learnt_is_refused(tmp_path: Any) -> None:
     X, y = gaussian(100), np.arange(100) % 2
     model = small(condition_dropout=0.0).fit(X, y).set_params(condition_dropout=0.1)

@@ -2,8 +2,9 @@ r"""What a velocity field from noise to data tells of rows: codes, densities, bi
 
 Whatever ``solver`` and ``steps`` say of sampling, codes and densities take 64 steps of the
 classical Runge–Kutta method: forwards to decode, backwards to encode, and backwards with the
-divergence of v for log p(x). Beyond 64 columns, or 16 pixels, the divergence is estimated by 8
-random probes a row, drawn from the row itself, so that a row has one score.
+divergence of v for log p(x). Beyond 64 columns, or 16 numbers of an image, the
+divergence is estimated by 8 random probes a row, drawn from the row itself, so that a row has
+one score.
 
 Rows of whole numbers have no density. Their probability is that of the box around them, the mean
 of the density over U(−½, ½) noise u, and the more draws of u, the tighter the bound
@@ -38,7 +39,7 @@ from fromnoise.transport.densities import log_densities
 from fromnoise.transport.solvers import RUNGE_KUTTA, Field, integrate
 
 EXACT_STEPS = 64
-EXACT_COLUMNS, EXACT_PIXELS = 64, 16  # beyond them the divergence is estimated
+EXACT_COLUMNS, EXACT_PIXELS = 64, 16  # with channels; beyond, the divergence is estimated
 PROBES = 8
 _BOX = 32  # stream of the places within a box
 
@@ -62,14 +63,14 @@ class FieldModel(Interpolation, NeuralModel):
         r"""Noise has the shape of the data."""
         return self.encoding_.model_shape
 
+    def exact_times(self) -> Tensor:
+        r"""Return the times from noise to data that densities and codes visit."""
+        return torch.linspace(self.start, 1, EXACT_STEPS + 1, dtype=torch.float64)
+
     # --- codes --------------------------------------------------------------------------------
 
     def _field(self, y: Tensor | None) -> Field:
         return partial(_with_condition, self.velocity, y)
-
-    def exact_times(self) -> Tensor:
-        r"""Return the times from noise to data that densities and codes visit."""
-        return torch.linspace(self.start, 1, EXACT_STEPS + 1, dtype=torch.float64)
 
     def _walk(self, x: Tensor, y: Tensor | None, times: Tensor) -> Tensor:
         return integrate(self._field(y), x, times, RUNGE_KUTTA["rk4"])
@@ -146,9 +147,10 @@ class FieldModel(Interpolation, NeuralModel):
             level: Share of such intervals that hold the exact log-density of the model.
 
         Returns:
-            Low and high, ``(n, 2)``, in nats. Up to 64 columns, or 16 pixels, the score is
-            exact and both are equal. Beyond, Student's interval of the estimates of 8 probes,
-            which takes them for normal; it speaks of the probes alone, not of solver or fit.
+            Low and high, ``(n, 2)``, in nats. Up to 64 columns, or 16 numbers of an image, the
+            score is exact and both are equal. Beyond, Student's interval of the estimates of 8
+            probes, which takes them for normal; it speaks of the probes alone, not of solver or
+            fit.
 
         Example:
             >>> from fromnoise import FlowMatching

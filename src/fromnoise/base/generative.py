@@ -12,12 +12,11 @@ __all__ = ["BLOCK", "GenerativeModel", "ScoreKind"]
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from importlib.metadata import version
 from inspect import getattr_static
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from scipy.special import logsumexp
@@ -26,11 +25,11 @@ from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted
 
 from fromnoise import data
-from fromnoise.base.arguments import is_whole
+from fromnoise.base.arguments import check_values, is_whole
 from fromnoise.base.capability import capability
 from fromnoise.data import Condition, Encoded, Encoding
 from fromnoise.data.transforms import Partial
-from fromnoise.errors import DataError, did_you_mean, shown
+from fromnoise.errors import DataError, shown
 from fromnoise.persistence import Tree, write_bundle
 from fromnoise.training import (
     Budget,
@@ -117,26 +116,16 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _check_arguments(self) -> None:
         r"""Check what can be checked before any data is seen."""
-        hints, words = _hints(type(self)), _words(type(self))
-        for field in fields(self):
-            allowed = words[field.name]
-            value = getattr(self, field.name)
-            if getattr(value, "ndim", 0) and hints[field.name] is not Any:
-                raise ValueError(
-                    f"{field.name} takes no array, got one of shape {tuple(value.shape)}."
-                )
-            closed = getattr(hints[field.name], "__origin__", None) is Literal
-            if (isinstance(value, str) or closed) and allowed and value not in allowed:
-                hint = did_you_mean(str(value), allowed)
-                raise ValueError(f"{field.name} has no value {shown(value)}.{hint}")
+        check_values(self)
         Budget.parse(self.budget)
         if self.run_dir is not None and not isinstance(self.run_dir, str | PathLike):
             raise ValueError(f"run_dir must be a path or None, got {shown(self.run_dir)}.")
         open_journal(None, self.checkpoint_every)
 
     def _check_usable(self) -> None:
-        r"""Check that the model is fitted, and that its arguments are still those of the fit."""
+        r"""Check that the model is fitted, and its arguments, which may have changed since."""
         check_is_fitted(self)
+        self._check_arguments()
         for name in self._of_fit:
             was, now = self.fit_arguments_[name], getattr(self, name)
             if was != now:
@@ -311,7 +300,6 @@ class GenerativeModel(BaseEstimator, ABC):
 
     def _blocks(self, n: int, y: Any, seed: int) -> Iterator[tuple[Encoded, np.ndarray | None]]:
         self._check_usable()
-        self._check_arguments()  # those of sampling may have changed since fit
         if not is_whole(n) or n < 1:
             raise ValueError(f"n_samples must be a positive int, got {shown(n)}.")
         given = self._given(y, int(n))
@@ -376,7 +364,6 @@ class GenerativeModel(BaseEstimator, ABC):
             DataError: If what is seen, or the mask, does not fit the data of ``fit``.
         """
         self._check_usable()
-        self._check_arguments()
         seed = entropy(random_state)
         codes = None if y is None else self._given(y, data.n_rows(X))
         array = isinstance(X, np.ndarray) and X.ndim > 1
@@ -468,7 +455,6 @@ class GenerativeModel(BaseEstimator, ABC):
             in an array's column that was constant there. Constant columns carry no density.
         """
         self._check_usable()
-        self._check_arguments()  # some act on scores, and may have changed since fit
         X = self.encoding_.check(X)
         return self._by_parts(self._scores, X, self._given(y, data.n_rows(X)))
 
@@ -691,22 +677,6 @@ def _codes_array(z: Any) -> np.ndarray:
     if z.dtype.kind not in "biuf":
         raise DataError(f"z must hold real numbers, got {z.dtype}.")
     return z
-
-
-@lru_cache
-def _hints(family: type) -> dict[str, Any]:
-    return get_type_hints(family)
-
-
-@lru_cache  # arguments are checked at every call
-def _words(family: type) -> dict[str, list[str]]:
-    return {name: _literals(hint) for name, hint in _hints(family).items()}
-
-
-def _literals(hint: Any) -> list[str]:
-    if getattr(hint, "__origin__", None) is Literal:
-        return [value for value in get_args(hint) if isinstance(value, str)]
-    return [name for part in get_args(hint) for name in _literals(part)]
 
 
 def _stored(value: Any) -> Any:

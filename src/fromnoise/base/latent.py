@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from fromnoise import data
@@ -255,7 +254,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
             pixels from −1 to 1; plus one for each category that comes back as another. Missing
             entries have no error.
         """
-        check_is_fitted(self)
+        self._check_usable()
         X = self.encoding_.check(X)
         n = data.n_rows(X)
 
@@ -320,7 +319,7 @@ class LatentModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeuralModel
         Returns:
             Codes ``(n, k)``, float32.
         """
-        check_is_fitted(self)
+        self._check_usable()
         X = self.encoding_.check(X)
         self._given(y, data.n_rows(X))
         return self._by_parts(self._codes, X, None)

@@ -75,7 +75,6 @@ def trajectory(
         ([0.0, 0.5, 1.0], True)
     """
     model._check_usable()
-    model._check_arguments()
     if not is_whole(n_samples) or not 1 <= n_samples <= BLOCK:
         raise ValueError(f"n_samples must be from 1 to {BLOCK}, got {shown(n_samples)}.")
     if not is_whole(stops) or stops < 2:

@@ -34,7 +34,7 @@ from fromnoise.transport.times import TIME_SAMPLERS
 from fromnoise.transport.weightings import WEIGHTINGS, error_share
 
 _QUARTER = math.pi / 2
-_LAST = 1 - 1e-3
+_LAST = 1 - 1e-3  # time after which a guess of the data tells no velocity any more
 _LEAST = 1 / 160  # angle of z: where 160 parts of noise meet one of data, nothing can be told
 
 
@@ -144,7 +144,7 @@ class Diffusion(TransportModel):
         if self.prediction == "velocity":
             return _QUARTER * guess.to(x.dtype)
         if self.prediction == "data":
-            t = t.clamp_max(_LAST)  # at the end the data are known, and tell no velocity
+            t = t.clamp_max(_LAST)
         return convert(VP_COSINE, x, t, guess.to(x.dtype), self.prediction, "velocity")
 
     def objectives(self) -> list[Objective]:

@@ -31,7 +31,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import torch
 from scipy.spatial.distance import pdist
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
@@ -496,7 +495,7 @@ class GAN(NeuralModel):
             DataError: If X or y does not fit the model.
             ValueError: If ``starts`` or ``steps`` is out of range.
         """
-        check_is_fitted(self)
+        self._check_usable()
         _check_whole("starts", starts, 1, _IMAGE_TRIES)
         _check_whole("steps", steps, 0, None)
         X = self.encoding_.check(X)

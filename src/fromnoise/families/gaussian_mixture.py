@@ -26,7 +26,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from fromnoise.base import BLOCK, GenerativeModel
@@ -462,7 +461,7 @@ class GaussianMixture(GenerativeModel):
         Returns:
             Probabilities in the order of ``classes_``, ``(n, C)`` or ``(n, K)``.
         """
-        check_is_fitted(self)
+        self._check_usable()
         return self._by_parts(self._shares, self.encoding_.check(X), None)
 
     def _shares(self, X: Any, _: np.ndarray | None) -> np.ndarray:

@@ -123,7 +123,7 @@ class _Block(nn.Module):
 
 def _mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.dtype is torch.bfloat16 and q.device.type == "cpu":
-        # The fused kernel's way back takes two to three times as long there as in float32.
+        # The fused kernel's way back takes longer there than in float32.
         share = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1)
         return share @ v
     return functional.scaled_dot_product_attention(q, k, v)
